@@ -1,0 +1,1 @@
+//! 5 · What a verdict becomes: quiet periods and routes.

@@ -1,0 +1,1 @@
+//! 8 · The ways out, one file a channel.

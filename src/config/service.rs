@@ -1,0 +1,140 @@
+//! The whole configuration and its small sections.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ChannelConfig, FeedConfig, feeds::zone::ZoneName};
+use crate::model::names::{ChannelName, FeedName};
+
+/// `redflag.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub environment: Environment,
+    /// Holds the store, its lock and the control socket.
+    pub data_dir: PathBuf,
+    /// For people; the store is UTC.
+    #[serde(default = "utc")]
+    pub time_zone: ZoneName,
+    #[serde(default)]
+    pub language: Language,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, FeedConfig>")]
+    pub feeds: BTreeMap<FeedName, FeedConfig>,
+    #[serde(default)]
+    pub rules: RulesConfig,
+    #[serde(default)]
+    pub templates: TemplatesConfig,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ChannelConfig>")]
+    pub channels: BTreeMap<ChannelName, ChannelConfig>,
+    /// A name for several channels.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
+    pub groups: BTreeMap<String, Vec<ChannelName>>,
+    /// redflag's own alarms.
+    #[serde(default)]
+    pub operators: SendTo,
+    /// When everything else failed or is late.
+    #[serde(default)]
+    pub fallback: SendTo,
+    #[serde(default)]
+    pub http: HttpConfig,
+}
+
+/// A badge in every message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    Demo,
+    #[default]
+    Test,
+    Prod,
+}
+
+impl Environment {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Demo => "demo",
+            Self::Test => "test",
+            Self::Prod => "prod",
+        }
+    }
+}
+
+/// Of the shipped templates and of texts to operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    #[default]
+    En,
+    De,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RulesConfig {
+    /// With `shared/`, `lists/` and `exceptions/` below it.
+    pub directory: PathBuf,
+    pub watch: Watch,
+    pub approval: Approval,
+}
+
+impl Default for RulesConfig {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("rules"), watch: Watch::default(), approval: Approval::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Watch {
+    /// The kernel tells of changes.
+    #[default]
+    Notify,
+    /// For network shares, where it does not.
+    Poll,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// Whoever may write to the folder may change rules.
+    #[default]
+    TrustedDirectory,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TemplatesConfig {
+    /// Template sets that replace or join the shipped ones.
+    pub directory: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SendTo {
+    /// Channel or group names.
+    pub send_to: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Health and metrics.
+    pub listen: std::net::SocketAddr,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 7878)) }
+    }
+}
+
+fn utc() -> ZoneName {
+    ZoneName(chrono_tz::UTC)
+}

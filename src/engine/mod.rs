@@ -1,0 +1,1 @@
+//! Wires the stages: batches, reload, shutdown, health.

@@ -1,0 +1,159 @@
+//! What the store commits in one transaction: a batch of events, and what the batch before it caused.
+
+use super::{
+    alert::{Alert, Message, QuietPeriod},
+    card::Card,
+    delivery::NewDelivery,
+    event::{Event, Quarantined},
+    hash::Digest,
+    ids::Seq,
+    names::{FeedName, RuleId, TopicName},
+    time::Timestamp,
+    verdict::Undecided,
+};
+
+/// One transaction of the engine.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    /// Batch n: contiguous sequences behind the last journaled one.
+    pub events: Vec<Event>,
+    pub quarantined: Vec<Quarantined>,
+    /// Where each feed's source goes on, once this is committed.
+    pub positions: Vec<(FeedName, String)>,
+    /// What batch n−1 caused.
+    pub effects: Effects,
+    /// Changes of the books, to be added to the rows that are there.
+    pub books: Vec<BooksDelta>,
+    pub gaps: Vec<Gap>,
+}
+
+impl Turn {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.quarantined.is_empty()
+            && self.positions.is_empty()
+            && self.effects.is_empty()
+            && self.books.is_empty()
+            && self.gaps.is_empty()
+    }
+}
+
+/// What judging caused.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Events up to here are judged: the cursor. It moves together with the ledger entry of the generation that judged.
+    pub judged: Option<Judged>,
+    pub alerts: Vec<Alert>,
+    pub messages: Vec<Message>,
+    pub deliveries: Vec<NewDelivery>,
+    /// Begun or changed quiet periods: insert or replace by (rule, key).
+    pub quiet: Vec<QuietPeriod>,
+    /// Ended ones: delete.
+    pub quiet_ended: Vec<(RuleId, Vec<String>)>,
+    pub undecided: Vec<UndecidedRow>,
+}
+
+impl Effects {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.judged.is_none()
+            && self.alerts.is_empty()
+            && self.messages.is_empty()
+            && self.deliveries.is_empty()
+            && self.quiet.is_empty()
+            && self.quiet_ended.is_empty()
+            && self.undecided.is_empty()
+    }
+}
+
+/// A range of events that one generation judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    pub from: Seq,
+    pub to: Seq,
+    pub generation: Digest,
+}
+
+/// A verdict that is missing.
+#[derive(Clone, Debug)]
+pub struct UndecidedRow {
+    pub seq: Seq,
+    pub rule: RuleId,
+    pub rule_hash: Digest,
+    pub at: Timestamp,
+    pub why: Undecided,
+}
+
+/// A change of the books of one feed, topic and hour. Counters are independent: each is counted where it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BooksDelta {
+    pub feed: FeedName,
+    /// Empty where no topic is known (frames, quarantine).
+    pub topic: TopicName,
+    /// The hour's start.
+    pub hour: Timestamp,
+    pub counts: Counts,
+}
+
+/// What the books count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counts {
+    /// Frames read off the socket or lines read from a file.
+    pub frames: u64,
+    /// Frames that decoded, wholly or in part.
+    pub decoded: u64,
+    /// Frames of which nothing could be decoded.
+    pub refused: u64,
+    pub method_replies: u64,
+    /// Entries that were split out of decoded frames.
+    pub elements: u64,
+    /// Entries that a request brought and the journal already had.
+    pub already_had: u64,
+    pub journaled: u64,
+    /// Frames and entries set aside with their bytes.
+    pub quarantined: u64,
+    pub evaluated: u64,
+    /// Events × rules of their topic.
+    pub owed: u64,
+    pub decided: u64,
+    pub undecided: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.frames += other.frames;
+        self.decoded += other.decoded;
+        self.refused += other.refused;
+        self.method_replies += other.method_replies;
+        self.elements += other.elements;
+        self.already_had += other.already_had;
+        self.journaled += other.journaled;
+        self.quarantined += other.quarantined;
+        self.evaluated += other.evaluated;
+        self.owed += other.owed;
+        self.decided += other.decided;
+        self.undecided += other.undecided;
+    }
+}
+
+/// An interval for which a feed can't prove that everything arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub feed: FeedName,
+    pub topics: Vec<String>,
+    pub from: Timestamp,
+    pub until: Timestamp,
+    pub found_at: Timestamp,
+    pub reason: String,
+}
+
+/// A rule set that was or is live, kept so that the past can be explained.
+#[derive(Clone, Debug)]
+pub struct GenerationRecord {
+    pub hash: Digest,
+    pub live_from: Timestamp,
+    pub cards: Vec<Card>,
+    /// File name (relative to the rules' folder) → content, for every file of the set.
+    pub files: Vec<(String, Vec<u8>)>,
+}

@@ -1,0 +1,82 @@
+//! What a rule says of an event.
+
+use std::sync::Arc;
+
+use super::{card::Card, severity::Severity, value::Value};
+
+/// One rule's verdict on one event. "No match" is counted, not passed on.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    pub card: Arc<Card>,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    Match(Box<Finding>),
+    /// It could not be decided; open to be judged again. Never "no match".
+    Undecided(Undecided),
+}
+
+/// What a match says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    pub severity: Severity,
+    /// For channels cleared for personal data.
+    pub subject: String,
+    /// For the others.
+    pub masked_subject: String,
+    /// What `fn details` answered, for cleared channels only.
+    pub details: Option<Value>,
+    /// Channel or group names.
+    pub send_to: Vec<String>,
+    /// Values of the card's `quiet.same` fields; none where there is no quiet period or one of them is blank.
+    pub quiet_key: Option<Vec<String>>,
+    /// Functions that failed after the match, so that the card's value stands instead: for the alert to say.
+    pub fallbacks: Vec<String>,
+    /// Texts that `country()` and the like did not know, for people to look at: no payload beyond the text itself.
+    pub unknown_words: Vec<String>,
+}
+
+/// Why a verdict is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    pub kind: UndecidedKind,
+    /// The rule file's line, from 1.
+    pub line: Option<usize>,
+    /// For people; no payload.
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UndecidedKind {
+    /// A function of the rule failed.
+    Error,
+    /// The operation budget was used up.
+    Budget,
+    /// The wall-clock fuse blew.
+    Fuse,
+    /// The rule's code panicked the engine.
+    Panic,
+}
+
+impl UndecidedKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Budget => "budget",
+            Self::Fuse => "fuse",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// Counts of one event's judging: owed = decided + undecided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rules of the event's topic that run.
+    pub owed: u64,
+    pub decided: u64,
+    pub undecided: u64,
+}

@@ -1,0 +1,1 @@
+//! 6 · Leases, the retry schedule, dead letters.

@@ -1,0 +1,1 @@
+//! 7 · Messages become mails and chat posts.

@@ -1,0 +1,1 @@
+//! A feed like the provider's, for the demo, tests and load.

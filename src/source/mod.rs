@@ -1,0 +1,1 @@
+//! 1 · The feed: token, socket, methods, back-fill; and JSON-lines files.

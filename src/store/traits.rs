@@ -1,0 +1,138 @@
+//! The two traits behind which storage stands.
+
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+use crate::model::{
+    alert::QuietPeriod,
+    delivery::{AttemptReport, Leased},
+    event::Event,
+    hash::Digest,
+    ids::Seq,
+    names::{ChannelName, FeedName},
+    time::Timestamp,
+    turn::{GenerationRecord, Turn},
+};
+
+/// An answer that comes when its transaction is on disk. Await it, or [`Pending::wait`] from a thread.
+#[derive(Debug)]
+pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
+
+impl<T> Pending<T> {
+    #[must_use]
+    pub fn new(answer: oneshot::Receiver<Result<T, StoreError>>) -> Self {
+        Self(answer)
+    }
+
+    /// Blocks this thread until the transaction is on disk. Not for async code.
+    ///
+    /// # Errors
+    /// When the transaction failed, or the writer is gone.
+    pub fn wait(self) -> Result<T, StoreError> {
+        self.0.blocking_recv().unwrap_or(Err(StoreError::WriterGone))
+    }
+
+    /// # Errors
+    /// When the transaction failed, or the writer is gone.
+    pub async fn committed(self) -> Result<T, StoreError> {
+        self.0.await.unwrap_or(Err(StoreError::WriterGone))
+    }
+}
+
+/// Events, and what judging them caused.
+pub trait Journal: Send + Sync {
+    /// Commits one turn: everything of it or nothing. Answers after the fsync.
+    fn commit(&self, turn: Turn) -> Pending<()>;
+
+    /// Keeps a rule set before it goes live. The same hash twice is no error.
+    fn keep_generation(&self, record: GenerationRecord) -> Pending<()>;
+
+    /// The last journaled event's sequence; `Seq(0)` for an empty journal.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn last(&self) -> Result<Seq, StoreError>;
+
+    /// The cursor: events up to here are judged.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn judged(&self) -> Result<Seq, StoreError>;
+
+    /// Up to `limit` events behind `after`, in order.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn events_after(&self, after: Seq, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// When the last event of this feed was received.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Where this feed's source left off.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn position(&self, feed: &FeedName) -> Result<Option<String>, StoreError>;
+
+    /// How often each element hash was journaled from this feed, received at or after `since`.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn hashes_since(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<(Digest, u64)>, StoreError>;
+
+    /// Whether this element hash was ever journaled from this feed before `before`.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError>;
+
+    /// The quiet periods that are running.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn quiet_periods(&self) -> Result<Vec<QuietPeriod>, StoreError>;
+}
+
+/// Deliveries owed.
+pub trait Outbox: Send + Sync {
+    /// Hands out up to `limit` deliveries of the channel that are due at `now` (waiting, or leased by a worker whose lease ended),
+    /// oldest first, under a lease until `until`. The attempt's row is written with the lease, before anything is sent.
+    fn lease(&self, channel: &ChannelName, now: Timestamp, until: Timestamp, limit: usize) -> Pending<Vec<Leased>>;
+
+    /// Records how attempts ended, and what becomes of their deliveries.
+    fn report(&self, reports: Vec<AttemptReport>) -> Pending<()>;
+
+    /// When the channel's next delivery falls due (a running lease falls due at its end); none when nothing is owed.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn next_due(&self, channel: &ChannelName) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the folder {path} can't be made")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("{path} is in use by another redflag")]
+    SecondOwner { path: PathBuf },
+    #[error("the lock {path} can't be taken")]
+    Lock { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path} was written by a newer redflag (schema {found}, this one knows {known}): run that version, or restore a backup"
+    )]
+    NewerSchema { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} is damaged: {detail}")]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{operation} failed in the store")]
+    Sqlite { operation: &'static str, source: rusqlite::Error },
+    #[error("{operation}: a row can't be read back: {detail}")]
+    Row { operation: &'static str, detail: String },
+    /// The writer stopped after an error that means the disk can't be trusted; its last word is in the log.
+    #[error("the store's writer has stopped")]
+    WriterGone,
+}

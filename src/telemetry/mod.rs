@@ -1,0 +1,1 @@
+//! Typed events become log lines and metrics.
