@@ -1,1 +1,16 @@
-//! 4 · Rule files: card, compile, lint, set, watch, evaluate, functions, tests, diagnostics.
+//! 4 · Rule files: literal card, compile, lint, the live set, watching, evaluation, host functions, diagnostics.
+
+pub mod card;
+pub mod compile;
+pub mod condition;
+pub mod convert;
+pub mod diagnostic;
+pub mod evaluate;
+pub mod functions;
+pub mod lint;
+pub mod lists;
+pub mod literal;
+pub mod rehearsal;
+pub mod sandbox;
+pub mod set;
+pub mod watch;

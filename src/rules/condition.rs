@@ -1,0 +1,1 @@
+//! The `where` table: total conditions, never an error.

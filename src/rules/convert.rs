@@ -1,0 +1,1 @@
+//! An event as the Rhai map that rules see.

@@ -1,0 +1,1 @@
+//! Verdicts: judging an event by a generation.

@@ -1,0 +1,1 @@
+//! What rules may call: pure and bounded.

@@ -1,0 +1,1 @@
+//! Findings in a rule's syntax tree: what plain Rhai would let pass.

@@ -1,0 +1,1 @@
+//! Look-up lists: rules/lists/NAME.txt|csv.

@@ -1,0 +1,74 @@
+//! A literal of a rule file (`RULE`, `TESTS`) with the place of each entry, read off the syntax tree without running anything.
+
+use crate::model::value::Value;
+
+/// A place in a source text, from 1. Columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// A literal and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Literal {
+    pub place: Place,
+    pub node: Node,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    Unit,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Literal>),
+    /// In source order.
+    Map(Vec<Entry>),
+}
+
+/// One `name: value` of a map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub name: String,
+    /// Of the name.
+    pub place: Place,
+    pub value: Literal,
+}
+
+impl Literal {
+    /// The entry of that name, if this is a map that has it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        if let Node::Map(entries) = &self.node { entries.iter().find(|entry| entry.name == name) } else { None }
+    }
+
+    /// What kind of thing it is, in a rule author's words.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.node {
+            Node::Unit => "nothing, ()",
+            Node::Bool(_) => "true or false",
+            Node::Int(_) => "a whole number",
+            Node::Float(_) => "a number",
+            Node::Text(_) => "a text",
+            Node::List(_) => "a list",
+            Node::Map(_) => "a map",
+        }
+    }
+
+    /// The same without places.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match &self.node {
+            Node::Unit => Value::Null,
+            Node::Bool(value) => Value::Bool(*value),
+            Node::Int(number) => Value::Int(*number),
+            Node::Float(number) => Value::Float(*number),
+            Node::Text(text) => Value::Text(text.clone()),
+            Node::List(list) => Value::List(list.iter().map(Self::to_value).collect()),
+            Node::Map(entries) => Value::Map(entries.iter().map(|entry| (entry.name.clone(), entry.value.to_value())).collect()),
+        }
+    }
+}

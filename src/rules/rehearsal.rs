@@ -1,0 +1,1 @@
+//! The `TESTS` of a rule file.

@@ -1,0 +1,1 @@
+//! The Rhai engine as a sandbox.

@@ -1,0 +1,1 @@
+//! The generation: an immutable snapshot of rules, modules and lists.
