@@ -59,6 +59,8 @@ pub struct Message {
     pub created_at: Timestamp,
     pub purpose: Purpose,
     pub severity: Severity,
+    /// Channel or group names, as the rule gave them; a follow-up goes the same ways.
+    pub send_to: Vec<String>,
     pub subject: String,
     pub masked_subject: String,
     /// `demo`, `test` or `prod`.

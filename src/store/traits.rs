@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use crate::model::{
-    alert::QuietPeriod,
+    alert::{Message, QuietPeriod},
     delivery::{AttemptReport, Leased},
     event::Event,
     hash::Digest,
-    ids::Seq,
+    ids::{MessageId, Seq},
     names::{ChannelName, FeedName},
     time::Timestamp,
     turn::{GenerationRecord, Turn},
@@ -89,6 +89,12 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// When the store can't be read.
     fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError>;
+
+    /// A message by its id.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn message(&self, id: MessageId) -> Result<Option<Message>, StoreError>;
 
     /// The quiet periods that are running.
     ///
