@@ -1,1 +1,1 @@
-//! Wires the stages: batches, reload, shutdown, health.
+//! stub

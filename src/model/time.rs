@@ -54,7 +54,7 @@ impl Clock for ManualClock {
 }
 
 /// A length of time as people write it: `300ms`, `5s`, `10m`, `24h`, `7d`. No bare numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Span(Duration);
 
 impl Span {

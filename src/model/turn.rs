@@ -1,5 +1,7 @@
 //! What the store commits in one transaction: a batch of events, and what the batch before it caused.
 
+use std::sync::Arc;
+
 use super::{
     alert::{Alert, Message, QuietPeriod},
     card::Card,
@@ -16,7 +18,7 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
     /// Batch n: contiguous sequences behind the last journaled one.
-    pub events: Vec<Event>,
+    pub events: Arc<Vec<Event>>,
     pub quarantined: Vec<Quarantined>,
     /// Where each feed's source goes on, once this is committed.
     pub positions: Vec<(FeedName, String)>,

@@ -147,8 +147,15 @@ impl Value {
             Self::Int(number) => Cow::Owned(number.to_string()),
             Self::Float(number) => Cow::Owned(number.to_string()),
             Self::Text(text) => Cow::Borrowed(text),
-            Self::List(_) | Self::Map(_) => Cow::Owned(serde_json::to_string(self).unwrap_or_default()),
+            Self::List(_) | Self::Map(_) => Cow::Owned(self.json()),
         }
+    }
+
+    /// As compact JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Names are text and floats are finite, so that nothing can fail.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
