@@ -1,6 +1,9 @@
 //! Deliveries owed: leases and reports, inside the writer's transaction. Nothing is held in memory between them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -29,12 +32,11 @@ pub(super) fn lease(
     let mut messages: HashMap<MessageId, Arc<Message>> = HashMap::new();
     due.into_iter()
         .map(|(n, attempt, delivery)| {
-            let message = match messages.get(&delivery.message) {
-                Some(message) => Arc::clone(message),
-                None => {
-                    let message = Arc::new(facts(connection, delivery.message).map_err(failed(operation))?);
-                    messages.insert(delivery.message, Arc::clone(&message));
-                    message
+            let message = match messages.entry(delivery.message) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(place) => {
+                    let message = facts(connection, delivery.message).map_err(failed(operation))?;
+                    Arc::clone(place.insert(Arc::new(message)))
                 }
             };
             connection
@@ -107,7 +109,7 @@ pub(super) fn report(connection: &Connection, reports: &[AttemptReport]) -> Resu
             .map_err(failed(operation))?;
         let Some(n) = ended else {
             let detail = format!("delivery {} has no attempt {}", report.delivery, report.attempt);
-            return Err(StoreError::Row { operation, detail });
+            return Err(StoreError::Refused { operation, detail });
         };
         proceed(connection, n, report).map_err(failed(operation))?;
     }

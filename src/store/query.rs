@@ -87,8 +87,10 @@ pub struct AuditRow {
     pub detail: String,
 }
 
-const DELIVERIES: &str = "SELECT id, message, channel, recipient, identity, state, due_at, expires_at, attempts, last_detail FROM deliveries";
-const ALERTS: &str = "SELECT n, id, raised_at, seq, rule, rule_hash, title, severity, subject, masked_subject, role, message FROM alerts";
+const DELIVERIES: &str =
+    "SELECT id, message, channel, recipient, identity, state, due_at, expires_at, attempts, last_detail FROM deliveries";
+const ALERTS: &str =
+    "SELECT n, id, raised_at, seq, rule, rule_hash, title, severity, subject, masked_subject, role, message FROM alerts";
 
 impl Reader {
     /// Up to `limit` alerts behind `after` (an [`AlertRow::n`]; 0 for all), in the order in which they were committed.

@@ -14,8 +14,10 @@ pub(super) fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) ->
 
 /// As JSON text. What redflag keeps as JSON has text names only, so that this does not fail.
 pub(super) fn json(operation: &'static str, value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value)
-        .map_err(|error| StoreError::Row { operation, detail: format!("it can't be written as JSON ({:?})", error.classify()) })
+    serde_json::to_string(value).map_err(|error| StoreError::Refused {
+        operation,
+        detail: format!("it can't be written as JSON ({:?})", error.classify()),
+    })
 }
 
 /// Microseconds.

@@ -29,8 +29,8 @@ use crate::model::{
 /// Requests that wait for the writer, at most; who comes then waits until it has taken some.
 const WAITING: usize = 256;
 
-/// The embedded store. Cheap to clone; the last handle that goes ends the writer (without the mark of a clean stop: see
-/// [`SqliteStore::close`]) and frees the lock.
+/// The embedded store. Cheap to clone; the last handle that goes waits for what was asked, ends the writer (without the mark of a clean
+/// stop: see [`SqliteStore::close`]) and frees the lock.
 #[derive(Clone, Debug)]
 pub struct SqliteStore(Arc<Shared>);
 

@@ -31,9 +31,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn options(folder: &TempDir) -> Options {
-    Options::new(folder.path())
-        .clock(Arc::new(ManualClock::at(at(0))))
-        .on_fatal(|error| panic!("the store gave up: {error}"))
+    Options::new(folder.path()).clock(Arc::new(ManualClock::at(at(0)))).on_fatal(|error| panic!("the store gave up: {error}"))
 }
 
 fn open(folder: &TempDir) -> (SqliteStore, Opened) {

@@ -141,6 +141,8 @@ pub enum StoreError {
     Sqlite { operation: &'static str, source: rusqlite::Error },
     #[error("{operation}: a row can't be read back: {detail}")]
     Row { operation: &'static str, detail: String },
+    #[error("{operation}: {detail}")]
+    Refused { operation: &'static str, detail: String },
     /// The writer stopped after an error that means the disk can't be trusted; its last word is in the log.
     #[error("the store's writer has stopped")]
     WriterGone,

@@ -129,9 +129,7 @@ fn messages(connection: &Connection, messages: &[Message]) -> Result<(), StoreEr
         let facts = json(operation, message)?;
         connection
             .prepare_cached("INSERT INTO messages (id, created_at, facts) VALUES (?1, ?2, ?3)")
-            .and_then(|mut insert| {
-                insert.execute(params![message.id.0.as_bytes(), message.created_at.timestamp_micros(), facts])
-            })
+            .and_then(|mut insert| insert.execute(params![message.id.0.as_bytes(), message.created_at.timestamp_micros(), facts]))
             .map_err(failed(operation))?;
     }
     Ok(())
@@ -347,9 +345,7 @@ pub(super) fn generation(connection: &Connection, record: &GenerationRecord) -> 
             .and_then(|mut insert| insert.execute(params![hash(&digest), content]))
             .map_err(failed(operation))?;
         connection
-            .prepare_cached(
-                "INSERT INTO generation_files (generation, name, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            )
+            .prepare_cached("INSERT INTO generation_files (generation, name, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
             .and_then(|mut insert| insert.execute(params![hash(&generation), name, hash(&digest)]))
             .map_err(failed(operation))?;
     }
@@ -359,9 +355,7 @@ pub(super) fn generation(connection: &Connection, record: &GenerationRecord) -> 
 pub(super) fn note(connection: &Connection, note: &Note, at: Timestamp) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT INTO audit (at, actor, action, object, detail) VALUES (?1, ?2, ?3, ?4, ?5)")
-        .and_then(|mut insert| {
-            insert.execute(params![at.timestamp_micros(), note.actor, note.action, note.object, note.detail])
-        })
+        .and_then(|mut insert| insert.execute(params![at.timestamp_micros(), note.actor, note.action, note.object, note.detail]))
         .map(drop)
         .map_err(failed("writing the audit record"))
 }

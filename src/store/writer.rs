@@ -43,7 +43,13 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Request {
     Commit(Box<Turn>, Answer<()>),
     KeepGeneration(Box<GenerationRecord>, Answer<()>),
-    Lease { channel: ChannelName, now: Timestamp, until: Timestamp, limit: usize, answer: Answer<Vec<Leased>> },
+    Lease {
+        channel: ChannelName,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+        answer: Answer<Vec<Leased>>,
+    },
     Report(Vec<AttemptReport>, Answer<()>),
     Note(Box<Note>, Answer<()>),
     /// The last request: marks the stop as clean.
@@ -144,10 +150,14 @@ impl Writer {
     /// Fails only when the process must stop.
     fn serve(&mut self) -> Result<(), StoreError> {
         while let Some(group) = self.next_group() {
-            let replies = self.commit(&group)?;
+            let mut replies = self.commit(&group)?;
             let closing = matches!(group.last(), Some(Request::Close(_)));
-            if closing {
-                self.finish()?;
+            if closing && let Err(error) = self.finish() {
+                if distrust(&error) {
+                    return Err(error);
+                }
+                replies.pop();
+                replies.push(Err(error));
             }
             for (request, reply) in group.into_iter().zip(replies) {
                 request.answer(reply);
@@ -174,7 +184,7 @@ impl Writer {
     /// a bad one fails alone.
     fn commit(&mut self, group: &[Request]) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
         if let Err(error) = self.begin() {
-            return self.all_failed(group, error);
+            return all_failed(group, error);
         }
         let mut marks = self.marks;
         let together: Result<Vec<_>, _> = group.iter().map(|request| self.apply(request, &mut marks)).collect();
@@ -194,7 +204,7 @@ impl Writer {
 
     fn commit_apart(&mut self, group: &[Request]) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
         if let Err(error) = self.begin() {
-            return self.all_failed(group, error);
+            return all_failed(group, error);
         }
         let mut marks = self.marks;
         let mut replies = Vec::with_capacity(group.len());
@@ -208,7 +218,7 @@ impl Writer {
                 }
                 Err(error) if distrust(&error) => return Err(error),
                 // Some errors (a full disk) end the whole transaction.
-                Err(error) if self.connection.is_autocommit() => return self.all_failed(group, error),
+                Err(error) if self.connection.is_autocommit() => return all_failed(group, error),
                 Err(error) => {
                     self.execute("ROLLBACK TO request")?;
                     replies.push(Err(error));
@@ -236,7 +246,7 @@ impl Writer {
                 if !distrust(&error) {
                     self.roll_back()?;
                 }
-                self.all_failed(group, error)
+                all_failed(group, error)
             }
         }
     }
@@ -254,15 +264,6 @@ impl Writer {
             Request::Close(_) => {}
         }
         Ok(Reply::Done)
-    }
-
-    /// Every request of the group fails for the same reason, unless the process must stop.
-    fn all_failed(&self, group: &[Request], error: StoreError) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
-        if distrust(&error) {
-            return Err(error);
-        }
-        tracing::error!(error = %chain(&error), requests = group.len(), "nothing of these requests was kept");
-        Ok(group.iter().map(|_| Err(same(&error))).collect())
     }
 
     /// Moves a long write-ahead log into the database; the readers' snapshots stay. A failed fsync here is as bad as in a commit.
@@ -288,7 +289,10 @@ impl Writer {
 
     /// Frames in the log, and how many of them the database has.
     fn checkpoint(&self, mode: &str) -> Result<(i64, i64), StoreError> {
-        let result = self.connection.pragma_query_value(None, &format!("wal_checkpoint({mode})"), |row| Ok((row.get(1)?, row.get(2)?)));
+        let result = self
+            .connection
+            .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))
+            .and_then(|mut checkpoint| checkpoint.query_row([], |row| Ok((row.get(1)?, row.get(2)?))));
         match result.map_err(failed("moving the write-ahead log")) {
             Err(error) if !distrust(&error) => {
                 tracing::warn!(error = %chain(&error), "the write-ahead log stays long");
@@ -311,6 +315,15 @@ impl Writer {
     }
 }
 
+/// Every request of the group fails for the same reason, unless the process must stop.
+fn all_failed(group: &[Request], error: StoreError) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
+    if distrust(&error) {
+        return Err(error);
+    }
+    tracing::error!(error = %chain(&error), requests = group.len(), "nothing of these requests was kept");
+    Ok(group.iter().map(|_| Err(same(&error))).collect())
+}
+
 /// Whether the error means that the disk can't be trusted. A full disk is not of this kind: SQLite rolls back, and nothing is lost.
 fn distrust(error: &StoreError) -> bool {
     let StoreError::Sqlite { source, .. } = error else { return false };
@@ -323,7 +336,7 @@ fn distrust(error: &StoreError) -> bool {
 /// The same failure for another request.
 fn same(error: &StoreError) -> StoreError {
     let StoreError::Sqlite { operation, source } = error else {
-        return StoreError::Row { operation: TRANSACTION, detail: error.to_string() };
+        return StoreError::Refused { operation: TRANSACTION, detail: error.to_string() };
     };
     let source = match source {
         rusqlite::Error::SqliteFailure(code, text) => rusqlite::Error::SqliteFailure(*code, text.clone()),

@@ -158,14 +158,14 @@ fn a_turn_brings_all_that_it_holds() {
     assert_eq!(reader.quarantine_count().unwrap(), 1);
     assert_eq!(store.position(&feed).unwrap().as_deref(), Some("a.jsonl:2"));
     assert_eq!(reader.gaps().unwrap(), [gap]);
-    assert_eq!(store.quiet_periods().unwrap(), [quiet.clone()]);
+    assert_eq!(store.quiet_periods().unwrap(), std::slice::from_ref(&quiet));
     let undecided = reader.undecided(10).unwrap();
     assert_eq!((undecided[0].why.kind, undecided[0].why.line), (UndecidedKind::Budget, Some(12)));
     let alerts = reader.alerts_after(0, 10).unwrap();
-    assert_eq!(alerts.iter().map(|alert| (alert.role, alert.message)).collect::<Vec<_>>(), [
-        (Role::First, Some(message_id(1))),
-        (Role::Shadow, None)
-    ]);
+    assert_eq!(
+        alerts.iter().map(|alert| (alert.role, alert.message)).collect::<Vec<_>>(),
+        [(Role::First, Some(message_id(1))), (Role::Shadow, None)]
+    );
     assert_eq!(reader.alerts_after(alerts[0].n, 10).unwrap(), alerts[1..]);
     assert_eq!(reader.alerts_of(Seq(1)).unwrap(), alerts);
     assert_eq!(reader.message(message_id(1)).unwrap(), Some(message(1)));
@@ -210,7 +210,8 @@ fn a_rule_set_is_kept_once_and_can_become_the_last_one_again() {
     store.keep_generation(record("one", 4)).wait().unwrap();
     assert_eq!(reader.last_generation().unwrap().unwrap().hash, Digest::of(b"one"));
     assert!(reader.generation(&Digest::of(b"three")).unwrap().is_none());
-    let contents: i64 = reader.with("", |connection| connection.query_row("SELECT count(*) FROM contents", [], |row| row.get(0))).unwrap();
+    let contents: i64 =
+        reader.with("", |connection| connection.query_row("SELECT count(*) FROM contents", [], |row| row.get(0))).unwrap();
     assert_eq!(contents, 3, "`same` is there once");
 }
 
