@@ -1,8 +1,34 @@
 //! 3 · The store: the journal of events, and what they caused. One writer, many readers.
 //!
 //! Other stages reach it through [`Journal`] and [`Outbox`] only, so that a provider that outgrows one machine can put something
-//! else behind them.
+//! else behind them. [`SqliteStore`] is the embedded default:
+//!
+//! ```text
+//! commit, lease, report ─▶ bounded queue ─▶ writer thread: all that waits = one transaction = one fsync ─▶ answers
+//! reads ─────────────────▶ a few read connections, which never wait for the writer
+//! ```
+//!
+//! Promises: an answer comes after the fsync; a request commits wholly or not at all, and a bad one fails alone; after an error that
+//! means the disk can't be trusted nothing is acknowledged any more, nothing is tried again, and the process is told to stop; a
+//! second owner and a newer schema are refused.
 
+mod deliveries;
+mod open;
+mod query;
+mod read;
+mod rows;
+mod schema;
+mod sqlite;
 mod traits;
+mod write;
+mod writer;
 
+#[cfg(test)]
+mod tests;
+
+pub use open::{DATABASE, OnFatal, Opened, Options};
+pub use query::{AlertRow, AttemptRow, AuditRow, DeliveryRow, QuarantineRow};
+pub use read::Reader;
+pub use sqlite::SqliteStore;
 pub use traits::{Journal, Outbox, Pending, StoreError};
+pub use write::Note;

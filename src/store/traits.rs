@@ -124,6 +124,8 @@ pub trait Outbox: Send + Sync {
 pub enum StoreError {
     #[error("the folder {path} can't be made")]
     Folder { path: PathBuf, source: std::io::Error },
+    #[error("the file {path} can't be made")]
+    File { path: PathBuf, source: std::io::Error },
     #[error("{path} is in use by another redflag")]
     SecondOwner { path: PathBuf },
     #[error("the lock {path} can't be taken")]
@@ -134,10 +136,19 @@ pub enum StoreError {
     NewerSchema { path: PathBuf, found: i64, known: i64 },
     #[error("{path} is damaged: {detail}")]
     Damaged { path: PathBuf, detail: String },
+    #[error("SQLite {found} may lose commits (WAL reset); {needed} is the first that does not")]
+    OldSqlite { found: &'static str, needed: &'static str },
+    #[error("the store's writer can't be started")]
+    Thread { source: std::io::Error },
+    /// What was to be committed does not join what is there. Nothing of the turn was kept.
+    #[error("{operation}: {expected} is next, {found} came")]
+    OutOfOrder { operation: &'static str, expected: Seq, found: Seq },
     #[error("{operation} failed in the store")]
     Sqlite { operation: &'static str, source: rusqlite::Error },
     #[error("{operation}: a row can't be read back: {detail}")]
     Row { operation: &'static str, detail: String },
+    #[error("{operation}: {detail}")]
+    Refused { operation: &'static str, detail: String },
     /// The writer stopped after an error that means the disk can't be trusted; its last word is in the log.
     #[error("the store's writer has stopped")]
     WriterGone,

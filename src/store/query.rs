@@ -1,0 +1,343 @@
+//! What people ask: commands, the demo's table, the status pages, tests. Plain rows; texts as they are shown.
+
+use rusqlite::{OptionalExtension as _, Params, Row, params};
+
+use super::{
+    Reader, StoreError, deliveries,
+    read::whole,
+    rows::{At, Hash, Id, Json, Kind, Named, Whole, Word},
+};
+use crate::model::{
+    alert::{Message, Role},
+    delivery::State,
+    event::QuarantineReason,
+    hash::Digest,
+    ids::{AlertId, DeliveryId, MessageId, Seq},
+    names::{ChannelName, FeedName, RuleId},
+    severity::Severity,
+    time::Timestamp,
+    turn::{Counts, Gap, GenerationRecord, Judged, UndecidedRow},
+    verdict::Undecided,
+};
+
+/// One alert, as a table shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertRow {
+    /// Its place among the alerts: what [`Reader::alerts_after`] goes on from.
+    pub n: i64,
+    pub id: AlertId,
+    pub raised_at: Timestamp,
+    pub seq: Seq,
+    pub rule: RuleId,
+    pub rule_hash: Digest,
+    pub title: String,
+    pub severity: Severity,
+    pub subject: String,
+    pub masked_subject: String,
+    pub role: Role,
+    pub message: Option<MessageId>,
+}
+
+/// One delivery and how it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryRow {
+    pub id: DeliveryId,
+    pub message: MessageId,
+    pub channel: ChannelName,
+    pub recipient: String,
+    pub identity: String,
+    pub state: State,
+    pub due_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub attempts: u32,
+    /// What the last reported attempt was told.
+    pub detail: Option<String>,
+}
+
+/// One attempt; without an end nobody knows how it went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRow {
+    pub attempt: u32,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// `delivered`, `retry` or `dead`.
+    pub outcome: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// Bytes that were set aside, without the bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuarantineRow {
+    pub id: i64,
+    pub feed: FeedName,
+    pub received_at: Timestamp,
+    pub reason: QuarantineReason,
+    pub detail: String,
+    pub size: u64,
+    pub digest: Digest,
+}
+
+/// A line of the audit record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    pub at: Timestamp,
+    pub actor: String,
+    pub action: String,
+    pub object: String,
+    pub detail: String,
+}
+
+const DELIVERIES: &str =
+    "SELECT id, message, channel, recipient, identity, state, due_at, expires_at, attempts, last_detail FROM deliveries";
+const ALERTS: &str =
+    "SELECT n, id, raised_at, seq, rule, rule_hash, title, severity, subject, masked_subject, role, message FROM alerts";
+
+impl Reader {
+    /// Up to `limit` alerts behind `after` (an [`AlertRow::n`]; 0 for all), in the order in which they were committed.
+    pub fn alerts_after(&self, after: i64, limit: usize) -> Result<Vec<AlertRow>, StoreError> {
+        let sql = format!("{ALERTS} WHERE n > ?1 ORDER BY n LIMIT ?2");
+        self.rows("reading alerts", &sql, params![after, whole(limit as u64)], alert)
+    }
+
+    /// What an event raised.
+    pub fn alerts_of(&self, event: Seq) -> Result<Vec<AlertRow>, StoreError> {
+        self.rows("reading an event's alerts", &format!("{ALERTS} WHERE seq = ?1 ORDER BY n"), params![whole(event.0)], alert)
+    }
+
+    pub fn message(&self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.with("reading a message", |connection| deliveries::facts(connection, id).optional())
+    }
+
+    /// Where a message goes, and how far it is.
+    pub fn deliveries_of(&self, message: MessageId) -> Result<Vec<DeliveryRow>, StoreError> {
+        let sql = format!("{DELIVERIES} WHERE message = ?1 ORDER BY n");
+        self.rows("reading a message's deliveries", &sql, params![message.0.as_bytes()], delivery)
+    }
+
+    pub fn attempts_of(&self, delivery: DeliveryId) -> Result<Vec<AttemptRow>, StoreError> {
+        let sql = "SELECT attempt, started_at, finished_at, outcome, detail FROM attempts \
+                   WHERE delivery = (SELECT n FROM deliveries WHERE id = ?1) ORDER BY attempt";
+        self.rows("reading a delivery's attempts", sql, params![delivery.0.as_bytes()], |row| {
+            Ok(AttemptRow {
+                attempt: row.get(0)?,
+                started_at: row.get::<_, At>(1)?.0,
+                finished_at: row.get::<_, Option<At>>(2)?.map(|at| at.0),
+                outcome: row.get(3)?,
+                detail: row.get(4)?,
+            })
+        })
+    }
+
+    /// Deliveries by channel and state. Reads every delivery ever made: for summaries. [`Reader::owed`] is the cheap one.
+    pub fn delivery_counts(&self) -> Result<Vec<(ChannelName, State, u64)>, StoreError> {
+        let sql = "SELECT channel, state, count(*) FROM deliveries GROUP BY channel, state ORDER BY channel, state";
+        self.rows("counting deliveries", sql, [], |row| {
+            Ok((row.get::<_, Named<_>>(0)?.0, row.get::<_, Word<_>>(1)?.0, row.get::<_, Whole>(2)?.0))
+        })
+    }
+
+    /// How many deliveries each channel still owes.
+    pub fn owed(&self) -> Result<Vec<(ChannelName, u64)>, StoreError> {
+        self.with("counting owed deliveries", deliveries::owed)
+    }
+
+    /// Up to `limit` deliveries that were given up, newest first.
+    pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
+        let sql = format!("{DELIVERIES} WHERE state = 'dead' ORDER BY n DESC LIMIT ?1");
+        self.rows("reading dead letters", &sql, params![whole(limit as u64)], delivery)
+    }
+
+    pub fn dead_letter_count(&self) -> Result<u64, StoreError> {
+        self.count("counting dead letters", "SELECT count(*) FROM deliveries WHERE state = 'dead'")
+    }
+
+    /// The books of each feed, all topics and hours together.
+    pub fn books(&self) -> Result<Vec<(FeedName, Counts)>, StoreError> {
+        let sql = "SELECT feed, sum(frames), sum(decoded), sum(refused), sum(method_replies), sum(elements), sum(already_had), \
+                   sum(journaled), sum(quarantined), sum(evaluated), sum(owed), sum(decided), sum(undecided) \
+                   FROM books GROUP BY feed ORDER BY feed";
+        self.rows("reading the books", sql, [], |row| {
+            let count = |column| row.get::<_, Whole>(column).map(|count| count.0);
+            let counts = Counts {
+                frames: count(1)?,
+                decoded: count(2)?,
+                refused: count(3)?,
+                method_replies: count(4)?,
+                elements: count(5)?,
+                already_had: count(6)?,
+                journaled: count(7)?,
+                quarantined: count(8)?,
+                evaluated: count(9)?,
+                owed: count(10)?,
+                decided: count(11)?,
+                undecided: count(12)?,
+            };
+            Ok((row.get::<_, Named<_>>(0)?.0, counts))
+        })
+    }
+
+    /// Bytes set aside that nobody has looked at.
+    pub fn quarantine_count(&self) -> Result<u64, StoreError> {
+        self.count("counting quarantined bytes", "SELECT count(*) FROM quarantine WHERE state = 'open'")
+    }
+
+    /// Up to `limit` of them, newest first.
+    pub fn quarantined(&self, limit: usize) -> Result<Vec<QuarantineRow>, StoreError> {
+        let sql = "SELECT id, feed, received_at, reason, detail, size, digest FROM quarantine \
+                   WHERE state = 'open' ORDER BY id DESC LIMIT ?1";
+        self.rows("reading the quarantine", sql, params![whole(limit as u64)], |row| {
+            Ok(QuarantineRow {
+                id: row.get(0)?,
+                feed: row.get::<_, Named<_>>(1)?.0,
+                received_at: row.get::<_, At>(2)?.0,
+                reason: row.get::<_, Word<_>>(3)?.0,
+                detail: row.get(4)?,
+                size: row.get::<_, Whole>(5)?.0,
+                digest: row.get::<_, Hash>(6)?.0,
+            })
+        })
+    }
+
+    /// The bytes of one of them.
+    pub fn quarantined_bytes(&self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with("reading quarantined bytes", |connection| {
+            connection.query_row("SELECT bytes FROM quarantine WHERE id = ?1", params![id], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Every interval for which a feed can't prove that all arrived.
+    pub fn gaps(&self) -> Result<Vec<Gap>, StoreError> {
+        let sql = "SELECT feed, topics, from_at, until_at, found_at, reason FROM gaps ORDER BY id";
+        self.rows("reading gaps", sql, [], |row| {
+            Ok(Gap {
+                feed: row.get::<_, Named<_>>(0)?.0,
+                topics: row.get::<_, Json<_>>(1)?.0,
+                from: row.get::<_, At>(2)?.0,
+                until: row.get::<_, At>(3)?.0,
+                found_at: row.get::<_, At>(4)?.0,
+                reason: row.get(5)?,
+            })
+        })
+    }
+
+    /// Up to `limit` missing verdicts, newest events first.
+    pub fn undecided(&self, limit: usize) -> Result<Vec<UndecidedRow>, StoreError> {
+        let sql = "SELECT seq, rule, rule_hash, at, kind, line, detail FROM undecided ORDER BY seq DESC, rule LIMIT ?1";
+        self.rows("reading missing verdicts", sql, params![whole(limit as u64)], |row| {
+            let line = row.get::<_, Option<Whole>>(5)?.and_then(|line| usize::try_from(line.0).ok());
+            Ok(UndecidedRow {
+                seq: Seq(row.get::<_, Whole>(0)?.0),
+                rule: row.get::<_, Named<_>>(1)?.0,
+                rule_hash: row.get::<_, Hash>(2)?.0,
+                at: row.get::<_, At>(3)?.0,
+                why: Undecided { kind: row.get::<_, Kind>(4)?.0, line, detail: row.get(6)? },
+            })
+        })
+    }
+
+    /// Which generation judged which events, from the first event to the cursor.
+    pub fn ledger(&self) -> Result<Vec<Judged>, StoreError> {
+        let sql = "SELECT from_seq, to_seq, generation FROM ledger ORDER BY from_seq";
+        self.rows("reading the ledger", sql, [], |row| {
+            Ok(Judged {
+                from: Seq(row.get::<_, Whole>(0)?.0),
+                to: Seq(row.get::<_, Whole>(1)?.0),
+                generation: row.get::<_, Hash>(2)?.0,
+            })
+        })
+    }
+
+    /// A rule set with its files.
+    pub fn generation(&self, hash: &Digest) -> Result<Option<GenerationRecord>, StoreError> {
+        self.kept_generation("WHERE hash = ?1", params![hash.as_bytes()])
+    }
+
+    /// The rule set that was kept last: what was live, or was about to be, when redflag stopped.
+    pub fn last_generation(&self) -> Result<Option<GenerationRecord>, StoreError> {
+        self.kept_generation("ORDER BY n DESC LIMIT 1", [])
+    }
+
+    /// Up to `limit` lines of the audit record, newest first.
+    pub fn audit(&self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        let sql = "SELECT at, actor, action, object, detail FROM audit ORDER BY n DESC LIMIT ?1";
+        self.rows("reading the audit record", sql, params![whole(limit as u64)], |row| {
+            Ok(AuditRow {
+                at: row.get::<_, At>(0)?.0,
+                actor: row.get(1)?,
+                action: row.get(2)?,
+                object: row.get(3)?,
+                detail: row.get(4)?,
+            })
+        })
+    }
+
+    fn kept_generation(&self, which: &str, params: impl Params) -> Result<Option<GenerationRecord>, StoreError> {
+        self.with("reading a rule set", |connection| {
+            let record = connection
+                .query_row(&format!("SELECT hash, live_from, cards FROM generations {which}"), params, |row| {
+                    Ok(GenerationRecord {
+                        hash: row.get::<_, Hash>(0)?.0,
+                        live_from: row.get::<_, At>(1)?.0,
+                        cards: row.get::<_, Json<_>>(2)?.0,
+                        files: Vec::new(),
+                    })
+                })
+                .optional()?;
+            let Some(mut record) = record else { return Ok(None) };
+            record.files = connection
+                .prepare_cached(
+                    "SELECT name, contents.content FROM generation_files JOIN contents ON contents.hash = generation_files.content \
+                     WHERE generation = ?1 ORDER BY name",
+                )?
+                .query_map(params![record.hash.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Some(record))
+        })
+    }
+
+    fn rows<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.with(operation, |connection| connection.prepare_cached(sql)?.query_map(params, read)?.collect())
+    }
+
+    fn count(&self, operation: &'static str, sql: &str) -> Result<u64, StoreError> {
+        self.with(operation, |connection| connection.query_row(sql, [], |row| row.get::<_, Whole>(0)).map(|count| count.0))
+    }
+}
+
+fn alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
+    Ok(AlertRow {
+        n: row.get(0)?,
+        id: AlertId(row.get::<_, Id>(1)?.0),
+        raised_at: row.get::<_, At>(2)?.0,
+        seq: Seq(row.get::<_, Whole>(3)?.0),
+        rule: row.get::<_, Named<_>>(4)?.0,
+        rule_hash: row.get::<_, Hash>(5)?.0,
+        title: row.get(6)?,
+        severity: row.get::<_, Word<_>>(7)?.0,
+        subject: row.get(8)?,
+        masked_subject: row.get(9)?,
+        role: row.get::<_, Word<_>>(10)?.0,
+        message: row.get::<_, Option<Id>>(11)?.map(|id| MessageId(id.0)),
+    })
+}
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: DeliveryId(row.get::<_, Id>(0)?.0),
+        message: MessageId(row.get::<_, Id>(1)?.0),
+        channel: row.get::<_, Named<_>>(2)?.0,
+        recipient: row.get(3)?,
+        identity: row.get(4)?,
+        state: row.get::<_, Word<_>>(5)?.0,
+        due_at: row.get::<_, At>(6)?.0,
+        expires_at: row.get::<_, At>(7)?.0,
+        attempts: row.get(8)?,
+        detail: row.get(9)?,
+    })
+}

@@ -1,0 +1,166 @@
+//! The handle: requests go to the writer's queue, reads to the read connections.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Journal, Note, Opened, Options, Outbox, Pending, Reader, StoreError, open,
+    writer::{Committed, Request, Writer},
+};
+use crate::model::{
+    alert::QuietPeriod,
+    delivery::{AttemptReport, Leased},
+    event::Event,
+    hash::Digest,
+    ids::Seq,
+    names::{ChannelName, FeedName},
+    time::Timestamp,
+    turn::{GenerationRecord, Turn},
+};
+
+/// Requests that wait for the writer, at most; who comes then waits until it has taken some.
+const WAITING: usize = 256;
+
+/// The embedded store. Cheap to clone; the last handle that goes waits for what was asked, ends the writer (without the mark of a clean
+/// stop: see [`SqliteStore::close`]) and frees the lock.
+#[derive(Clone, Debug)]
+pub struct SqliteStore(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    requests: Option<SyncSender<Request>>,
+    writer: Option<JoinHandle<()>>,
+    committed: Arc<Committed>,
+    reader: Reader,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The writer finishes what waits, then lets go of the lock; whoever dropped the handle may open the store again.
+        self.requests.take();
+        if let Some(writer) = self.writer.take()
+            && writer.thread().id() != thread::current().id()
+        {
+            drop(writer.join());
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Takes the folder (made if missing, for its owner only), its lock and its database. Does not depend on how much is journaled.
+    ///
+    /// # Errors
+    /// A second owner, a newer schema, a damaged or foreign file, an SQLite that may lose commits, or what the system refuses.
+    pub fn open(options: Options) -> Result<(Self, Opened), StoreError> {
+        let owned = open::own(&options)?;
+        let opened = owned.opened.clone();
+        let reader = Reader::new(owned.path.clone());
+        let committed = Arc::new(Committed::new(owned.marks));
+        let (requests, waiting) = sync_channel(WAITING);
+        let writer = Writer::new(owned, options, waiting, Arc::clone(&committed));
+        let writer = thread::Builder::new()
+            .name("redflag-store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| StoreError::Thread { source })?;
+        Ok((Self(Arc::new(Shared { requests: Some(requests), writer: Some(writer), committed, reader })), opened))
+    }
+
+    /// Another process's store, without taking it: only reads. `path` is the database or its folder.
+    ///
+    /// # Errors
+    /// When it isn't there, can't be read, or has a newer schema.
+    pub fn read_only(path: &Path) -> Result<Reader, StoreError> {
+        let path = if path.is_dir() { path.join(open::DATABASE) } else { path.to_owned() };
+        Reader::of_stranger(path)
+    }
+
+    /// Questions that people ask.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    /// Writes a line of the audit record.
+    pub fn note(&self, note: Note) -> Pending<()> {
+        self.send(|answer| Request::Note(Box::new(note), answer))
+    }
+
+    /// Finishes what was asked before, empties the write-ahead log, marks the stop as clean and ends the writer: whatever is asked
+    /// afterwards is answered [`StoreError::WriterGone`].
+    pub fn close(&self) -> Pending<()> {
+        self.send(Request::Close)
+    }
+
+    fn send<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request) -> Pending<T> {
+        let (answer, pending) = oneshot::channel();
+        if let Some(requests) = &self.0.requests {
+            // A writer that is gone drops the request, which reads as `WriterGone`.
+            drop(requests.send(request(answer)));
+        }
+        Pending::new(pending)
+    }
+}
+
+impl Journal for SqliteStore {
+    fn commit(&self, turn: Turn) -> Pending<()> {
+        self.send(|answer| Request::Commit(Box::new(turn), answer))
+    }
+
+    fn keep_generation(&self, record: GenerationRecord) -> Pending<()> {
+        self.send(|answer| Request::KeepGeneration(Box::new(record), answer))
+    }
+
+    fn last(&self) -> Result<Seq, StoreError> {
+        Ok(self.0.committed.last())
+    }
+
+    fn judged(&self) -> Result<Seq, StoreError> {
+        Ok(self.0.committed.judged())
+    }
+
+    fn events_after(&self, after: Seq, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.reader().events_after(after, limit)
+    }
+
+    fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError> {
+        self.reader().last_received(feed)
+    }
+
+    fn position(&self, feed: &FeedName) -> Result<Option<String>, StoreError> {
+        self.reader().position(feed)
+    }
+
+    fn hashes_since(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<(Digest, u64)>, StoreError> {
+        self.reader().hashes_since(feed, since)
+    }
+
+    fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError> {
+        self.reader().known_before(feed, hash, before)
+    }
+
+    fn quiet_periods(&self) -> Result<Vec<QuietPeriod>, StoreError> {
+        self.reader().quiet_periods()
+    }
+}
+
+impl Outbox for SqliteStore {
+    fn lease(&self, channel: &ChannelName, now: Timestamp, until: Timestamp, limit: usize) -> Pending<Vec<Leased>> {
+        self.send(|answer| Request::Lease { channel: channel.clone(), now, until, limit, answer })
+    }
+
+    fn report(&self, reports: Vec<AttemptReport>) -> Pending<()> {
+        self.send(|answer| Request::Report(reports, answer))
+    }
+
+    fn next_due(&self, channel: &ChannelName) -> Result<Option<Timestamp>, StoreError> {
+        self.reader().next_due(channel)
+    }
+}

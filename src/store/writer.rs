@@ -1,0 +1,358 @@
+//! The one writer: a thread that owns the only writing connection. It takes all that waits, up to a bound, makes one transaction of
+//! it, and answers after the fsync.
+
+use std::{
+    fs::File,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Receiver,
+    },
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+
+use super::{
+    StoreError, deliveries,
+    open::{Durably, OnFatal, Options, Owned},
+    rows::failed,
+    write::{self, Note},
+};
+use crate::model::{
+    delivery::{AttemptReport, Leased},
+    ids::Seq,
+    names::ChannelName,
+    time::{Clock, Timestamp},
+    turn::{GenerationRecord, Turn},
+};
+
+/// Requests in one transaction, at most.
+const GROUP: usize = 64;
+
+/// Frames in the write-ahead log from which on the writer moves them to the database: 16 MiB of 4 KiB pages. Larger means fewer, longer
+/// pauses, and pages that are written often are moved once.
+const LONG: i64 = 4_096;
+
+const TRANSACTION: &str = "the store's transaction";
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+#[derive(Debug)]
+pub(super) enum Request {
+    Commit(Box<Turn>, Answer<()>),
+    KeepGeneration(Box<GenerationRecord>, Answer<()>),
+    Lease {
+        channel: ChannelName,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+        answer: Answer<Vec<Leased>>,
+    },
+    Report(Vec<AttemptReport>, Answer<()>),
+    Note(Box<Note>, Answer<()>),
+    /// The last request: marks the stop as clean.
+    Close(Answer<()>),
+}
+
+/// What a request is answered, once it is on disk.
+enum Reply {
+    Done,
+    Leased(Vec<Leased>),
+}
+
+impl Request {
+    fn answer(self, reply: Result<Reply, StoreError>) {
+        // Nobody listening is no failure: the work is on disk.
+        match self {
+            Self::Commit(_, answer)
+            | Self::KeepGeneration(_, answer)
+            | Self::Report(_, answer)
+            | Self::Note(_, answer)
+            | Self::Close(answer) => drop(answer.send(reply.map(|_| ()))),
+            Self::Lease { answer, .. } => drop(answer.send(reply.map(|reply| match reply {
+                Reply::Leased(leased) => leased,
+                Reply::Done => Vec::new(),
+            }))),
+        }
+    }
+}
+
+/// How far the journal and its judging reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub last: Seq,
+    pub judged: Seq,
+}
+
+/// The committed [`Marks`], for readers.
+#[derive(Debug)]
+pub(super) struct Committed {
+    last: AtomicU64,
+    judged: AtomicU64,
+}
+
+impl Committed {
+    pub fn new(marks: Marks) -> Self {
+        Self { last: AtomicU64::new(marks.last.0), judged: AtomicU64::new(marks.judged.0) }
+    }
+
+    pub fn last(&self) -> Seq {
+        Seq(self.last.load(Ordering::Acquire))
+    }
+
+    pub fn judged(&self) -> Seq {
+        Seq(self.judged.load(Ordering::Acquire))
+    }
+
+    fn set(&self, marks: Marks) {
+        self.last.store(marks.last.0, Ordering::Release);
+        self.judged.store(marks.judged.0, Ordering::Release);
+    }
+}
+
+pub(super) struct Writer {
+    connection: Connection,
+    requests: Receiver<Request>,
+    marks: Marks,
+    committed: Arc<Committed>,
+    clock: Arc<dyn Clock>,
+    on_fatal: OnFatal,
+    durably: Durably,
+    /// Held until the thread ends.
+    _lock: File,
+}
+
+impl Writer {
+    pub fn new(owned: Owned, options: Options, requests: Receiver<Request>, committed: Arc<Committed>) -> Self {
+        Self {
+            connection: owned.connection,
+            requests,
+            marks: owned.marks,
+            committed,
+            clock: options.clock,
+            on_fatal: options.on_fatal,
+            durably: options.durably,
+            _lock: owned.lock,
+        }
+    }
+
+    /// Until the last handle is gone, the store is closed, or the disk can't be trusted.
+    pub fn run(mut self) {
+        if let Err(error) = self.serve() {
+            tracing::error!(error = %chain(&error), "the disk can't be trusted: redflag stops, the journal tells the rest at the next start");
+            (self.on_fatal)(&error);
+        }
+        // What was not answered is dropped now, and reads as `WriterGone`.
+    }
+
+    /// Fails only when the process must stop.
+    fn serve(&mut self) -> Result<(), StoreError> {
+        while let Some(group) = self.next_group() {
+            let mut replies = self.commit(&group)?;
+            let closing = matches!(group.last(), Some(Request::Close(_)));
+            if closing && let Err(error) = self.finish() {
+                if distrust(&error) {
+                    return Err(error);
+                }
+                replies.pop();
+                replies.push(Err(error));
+            }
+            for (request, reply) in group.into_iter().zip(replies) {
+                request.answer(reply);
+            }
+            if closing {
+                return Ok(());
+            }
+            self.shorten_log()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a request and takes what waits behind it; nothing behind a [`Request::Close`].
+    fn next_group(&self) -> Option<Vec<Request>> {
+        let mut group = vec![self.requests.recv().ok()?];
+        while group.len() < GROUP && !matches!(group.last(), Some(Request::Close(_))) {
+            let Ok(request) = self.requests.try_recv() else { break };
+            group.push(request);
+        }
+        Some(group)
+    }
+
+    /// One transaction for the group. When a request fails, everything is done again, each request in a savepoint of its own, so that
+    /// a bad one fails alone.
+    fn commit(&mut self, group: &[Request]) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
+        if let Err(error) = self.begin() {
+            return all_failed(group, error);
+        }
+        let mut marks = self.marks;
+        let together: Result<Vec<_>, _> = group.iter().map(|request| self.apply(request, &mut marks)).collect();
+        match together {
+            Ok(replies) => self.settle(group, replies.into_iter().map(Ok).collect(), marks),
+            Err(error) if distrust(&error) => Err(error),
+            Err(error) => {
+                self.roll_back()?;
+                if group.len() == 1 {
+                    return Ok(vec![Err(error)]);
+                }
+                tracing::warn!(error = %chain(&error), requests = group.len(), "a request failed in the store: each is tried alone");
+                self.commit_apart(group)
+            }
+        }
+    }
+
+    fn commit_apart(&mut self, group: &[Request]) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
+        if let Err(error) = self.begin() {
+            return all_failed(group, error);
+        }
+        let mut marks = self.marks;
+        let mut replies = Vec::with_capacity(group.len());
+        for request in group {
+            self.execute("SAVEPOINT request")?;
+            let mut reached = marks;
+            match self.apply(request, &mut reached) {
+                Ok(reply) => {
+                    marks = reached;
+                    replies.push(Ok(reply));
+                }
+                Err(error) if distrust(&error) => return Err(error),
+                // Some errors (a full disk) end the whole transaction.
+                Err(error) if self.connection.is_autocommit() => return all_failed(group, error),
+                Err(error) => {
+                    self.execute("ROLLBACK TO request")?;
+                    replies.push(Err(error));
+                }
+            }
+            self.execute("RELEASE request")?;
+        }
+        self.settle(group, replies, marks)
+    }
+
+    /// Commits. Only then the new marks are seen and the replies are true.
+    fn settle(
+        &mut self,
+        group: &[Request],
+        replies: Vec<Result<Reply, StoreError>>,
+        marks: Marks,
+    ) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
+        match (self.durably)(&self.connection).map_err(failed(TRANSACTION)) {
+            Ok(()) => {
+                self.marks = marks;
+                self.committed.set(marks);
+                Ok(replies)
+            }
+            Err(error) => {
+                if !distrust(&error) {
+                    self.roll_back()?;
+                }
+                all_failed(group, error)
+            }
+        }
+    }
+
+    fn apply(&self, request: &Request, marks: &mut Marks) -> Result<Reply, StoreError> {
+        let connection = &self.connection;
+        match request {
+            Request::Commit(turn, _) => write::turn(connection, turn, marks)?,
+            Request::KeepGeneration(record, _) => write::generation(connection, record)?,
+            Request::Report(reports, _) => deliveries::report(connection, reports)?,
+            Request::Note(note, _) => write::note(connection, note, self.clock.now())?,
+            Request::Lease { channel, now, until, limit, .. } => {
+                return deliveries::lease(connection, channel, *now, *until, *limit).map(Reply::Leased);
+            }
+            Request::Close(_) => {}
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Moves a long write-ahead log into the database; the readers' snapshots stay. A failed fsync here is as bad as in a commit.
+    fn shorten_log(&self) -> Result<(), StoreError> {
+        let (log, moved) = self.checkpoint("noop")?;
+        if log - moved >= LONG {
+            let (log, moved) = self.checkpoint("passive")?;
+            tracing::debug!(log, moved, "the write-ahead log was moved into the database");
+        }
+        Ok(())
+    }
+
+    /// Everything into the database, and only then the mark of a clean stop.
+    fn finish(&self) -> Result<(), StoreError> {
+        let operation = "closing the store";
+        // A reader that is still busy only leaves the log longer.
+        self.connection.busy_timeout(Duration::from_millis(250)).map_err(failed(operation))?;
+        self.checkpoint("truncate")?;
+        self.connection.execute("UPDATE service SET clean = 1", []).map_err(failed(operation))?;
+        self.checkpoint("truncate")?;
+        Ok(())
+    }
+
+    /// Frames in the log, and how many of them the database has.
+    fn checkpoint(&self, mode: &str) -> Result<(i64, i64), StoreError> {
+        let result = self
+            .connection
+            .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))
+            .and_then(|mut checkpoint| checkpoint.query_row([], |row| Ok((row.get(1)?, row.get(2)?))));
+        match result.map_err(failed("moving the write-ahead log")) {
+            Err(error) if !distrust(&error) => {
+                tracing::warn!(error = %chain(&error), "the write-ahead log stays long");
+                Ok((0, 0))
+            }
+            other => other,
+        }
+    }
+
+    fn begin(&self) -> Result<(), StoreError> {
+        self.execute("BEGIN IMMEDIATE")
+    }
+
+    fn roll_back(&self) -> Result<(), StoreError> {
+        if self.connection.is_autocommit() { Ok(()) } else { self.execute("ROLLBACK") }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(failed(TRANSACTION))
+    }
+}
+
+/// Every request of the group fails for the same reason, unless the process must stop.
+fn all_failed(group: &[Request], error: StoreError) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
+    if distrust(&error) {
+        return Err(error);
+    }
+    tracing::error!(error = %chain(&error), requests = group.len(), "nothing of these requests was kept");
+    Ok(group.iter().map(|_| Err(same(&error))).collect())
+}
+
+/// Whether the error means that the disk can't be trusted. A full disk is not of this kind: SQLite rolls back, and nothing is lost.
+fn distrust(error: &StoreError) -> bool {
+    let StoreError::Sqlite { source, .. } = error else { return false };
+    matches!(
+        source.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly)
+    )
+}
+
+/// The same failure for another request.
+fn same(error: &StoreError) -> StoreError {
+    let StoreError::Sqlite { operation, source } = error else {
+        return StoreError::Refused { operation: TRANSACTION, detail: error.to_string() };
+    };
+    let source = match source {
+        rusqlite::Error::SqliteFailure(code, text) => rusqlite::Error::SqliteFailure(*code, text.clone()),
+        other => rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR), Some(other.to_string())),
+    };
+    StoreError::Sqlite { operation, source }
+}
+
+/// The error and its causes in one line.
+fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
