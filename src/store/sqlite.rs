@@ -16,11 +16,11 @@ use super::{
     writer::{Committed, Request, Writer},
 };
 use crate::model::{
-    alert::QuietPeriod,
+    alert::{Message, QuietPeriod},
     delivery::{AttemptReport, Leased},
     event::Event,
     hash::Digest,
-    ids::Seq,
+    ids::{MessageId, Seq},
     names::{ChannelName, FeedName},
     time::Timestamp,
     turn::{GenerationRecord, Turn},
@@ -144,6 +144,10 @@ impl Journal for SqliteStore {
 
     fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError> {
         self.reader().known_before(feed, hash, before)
+    }
+
+    fn message(&self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.reader().message(id)
     }
 
     fn quiet_periods(&self) -> Result<Vec<QuietPeriod>, StoreError> {

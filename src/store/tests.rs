@@ -83,7 +83,7 @@ fn full_event(seq: u64) -> Event {
 }
 
 fn turn(events: impl IntoIterator<Item = u64>) -> Turn {
-    Turn { events: events.into_iter().map(event).collect(), ..Turn::default() }
+    Turn { events: Arc::new(events.into_iter().map(event).collect()), ..Turn::default() }
 }
 
 fn caused(effects: Effects) -> Turn {
@@ -125,6 +125,7 @@ fn message(number: u128) -> Message {
         created_at: at(0),
         purpose: Purpose::Alert,
         severity: Severity::High,
+        send_to: vec!["aml".to_owned()],
         subject: "PER_1 failed".to_owned(),
         masked_subject: "P… failed".to_owned(),
         environment: "test".to_owned(),

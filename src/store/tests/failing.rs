@@ -131,7 +131,7 @@ fn the_log_does_not_grow_for_ever() {
     for seq in 1..=60 {
         let mut big = event(seq);
         big.element.raw = "x".repeat(1 << 20);
-        commit(&store, [Turn { events: vec![big], ..Turn::default() }]);
+        commit(&store, [Turn { events: Arc::new(vec![big]), ..Turn::default() }]);
     }
     let log = std::fs::metadata(folder.path().join("redflag.db-wal")).unwrap().len();
     assert!((1 << 20..24 << 20).contains(&log), "60 MiB of events left a log of {log} bytes");

@@ -19,7 +19,7 @@ use crate::{
 fn an_event_comes_back_as_it_was() {
     let (_folder, store) = fresh();
     let events = vec![event(1), full_event(2)];
-    commit(&store, [Turn { events: events.clone(), ..Turn::default() }]);
+    commit(&store, [Turn { events: Arc::new(events.clone()), ..Turn::default() }]);
     assert_eq!(store.events_after(Seq(0), 10).unwrap(), events);
     assert_eq!(store.reader().event(Seq(2)).unwrap(), Some(events[1].clone()));
     assert_eq!(store.reader().event(Seq(3)).unwrap(), None);
@@ -74,7 +74,7 @@ fn a_window_counts_equal_elements_of_its_feed_only() {
         events[index].element.hash = twin;
     }
     events[5].element.feed = FeedName::new("other");
-    commit(&store, [Turn { events: events.clone(), ..Turn::default() }]);
+    commit(&store, [Turn { events: Arc::new(events.clone()), ..Turn::default() }]);
     let feed = FeedName::new("concedus");
     let window: BTreeMap<_, _> = store.hashes_since(&feed, at(3)).unwrap().into_iter().collect();
     assert_eq!(window, BTreeMap::from([(twin, 2), (events[3].hash, 1)]));
