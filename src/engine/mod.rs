@@ -1,1 +1,3 @@
 //! Wires the stages: batches, reload, shutdown, health.
+
+pub mod reconcile;
