@@ -208,6 +208,8 @@ fn numbers_keep_every_digit() {
         "1.7976931348623157e308",
         "5e-324",
         "12345678901234567.5",
+        "140059563003274.62",
+        "140059563003274.63",
     ];
     let mut all = String::new();
     for digits in cases {
@@ -285,7 +287,13 @@ fn hostile_frames_are_taken_or_set_aside_with_their_bytes_and_a_reason() {
 
 fn json() -> impl Strategy<Value = Value> {
     let whole = -crate::model::value::EXACT..=crate::model::value::EXACT;
-    let float = any::<f64>().prop_filter("JSON has no such number", |number| number.is_finite());
+    let digits = |text: String| -> String {
+        let mantissa = text.split('e').next().unwrap_or_default();
+        mantissa.chars().filter(char::is_ascii_digit).collect::<String>().trim_matches('0').to_owned()
+    };
+    // Some doubles lie in the middle of two shortest texts, and writers differ: of these one text is not the other's digits.
+    let one_text = move |number: &f64| digits(serde_json::json!(number).to_string()) == digits(format!("{number:e}"));
+    let float = any::<f64>().prop_filter("a number with one shortest text", move |number| number.is_finite() && one_text(number));
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),
