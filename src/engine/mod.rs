@@ -1,1 +1,3 @@
-//! stub
+//! Wires the stages: batches, reload, shutdown, health.
+
+pub mod reconcile;

@@ -1,0 +1,175 @@
+//! The trap of equal events, by example and against every small history.
+
+use chrono::DateTime;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{
+    names::{FeedName, TopicName},
+    value::Map,
+};
+
+fn element(content: u8, topic: &str) -> Element {
+    Element {
+        feed: FeedName::new("concedus"),
+        topic: TopicName::new(topic),
+        spelled: None,
+        origin: Origin::Live,
+        received_at: DateTime::UNIX_EPOCH,
+        own_time: None,
+        zone_assumed: false,
+        late: false,
+        maybe_repeat: false,
+        batch: None,
+        body: Map::new(),
+        raw: String::new(),
+        hash: hash(content),
+        warnings: Vec::new(),
+    }
+}
+
+fn hash(content: u8) -> Digest {
+    Digest::of(&[content])
+}
+
+fn open(journaled: &[(u8, u64)], topics: &[&str]) -> Reconciler {
+    let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+    let request = PastMessages { since: DateTime::UNIX_EPOCH, topics, count: 500 };
+    Reconciler::open(request, journaled.iter().map(|(content, count)| (hash(*content), *count)).collect())
+}
+
+fn take(reconciler: &mut Reconciler, content: u8, wrapped: bool) -> (Taken, Element) {
+    let mut element = element(content, "identResult");
+    let taken = reconciler.take(&mut element, wrapped, |_| false);
+    (taken, element)
+}
+
+const ARRAY: Answer = Answer::Wrapped { messages: 0 };
+const FRAMES: Answer = Answer::Unwrapped { messages: 0 };
+
+#[test]
+fn an_array_brings_only_what_was_missed_and_a_twin_is_not_swallowed() {
+    let mut request = open(&[(1, 1)], &[]);
+    assert_eq!(take(&mut request, 1, true).0, Taken::AlreadyHad);
+    for content in [1, 2, 2] {
+        let (taken, element) = take(&mut request, content, true);
+        assert_eq!((taken, element.origin, element.late), (Taken::Append, Origin::BackFill, true));
+    }
+    let closed = request.close(&ARRAY);
+    assert_eq!(closed.stats, ReconcileStats { had: 1, back_filled: 3, ..ReconcileStats::default() });
+}
+
+#[test]
+fn a_live_event_that_came_while_asking_is_not_appended_again() {
+    let mut request = open(&[], &[]);
+    let (taken, live) = take(&mut request, 1, false);
+    assert_eq!((taken, live.origin, live.late), (Taken::Append, Origin::Live, false));
+    assert_eq!(take(&mut request, 1, true).0, Taken::AlreadyHad);
+    assert_eq!(take(&mut request, 1, true).0, Taken::Append);
+}
+
+#[test]
+fn an_answer_of_ordinary_frames_uses_up_each_copy_once() {
+    let mut request = open(&[(1, 2)], &[]);
+    let taken = [1, 1, 1, 2, 2].map(|content| take(&mut request, content, false).0);
+    assert_eq!(taken, [Taken::AlreadyHad, Taken::AlreadyHad, Taken::Append, Taken::Append, Taken::Append]);
+    let closed = request.close(&FRAMES);
+    assert_eq!(closed.stats, ReconcileStats { had: 2, live: 3, ambiguous: 2, ..ReconcileStats::default() });
+    assert!(closed.given_back.is_empty());
+}
+
+#[test]
+fn a_live_twin_is_given_back_when_the_answer_was_an_array_or_none_came() {
+    for (answer, replay) in [(ARRAY, true), (ARRAY, false), (Answer::None, false)] {
+        let mut request = open(&[(1, 1)], &[]);
+        assert_eq!(take(&mut request, 1, false).0, Taken::AlreadyHad, "it may be the answer");
+        if replay {
+            assert_eq!(take(&mut request, 1, true).0, Taken::AlreadyHad);
+        }
+        let closed = request.close(&answer);
+        assert_eq!((closed.given_back.len(), closed.stats.live), (1, 1));
+        assert!(!closed.given_back[0].late);
+    }
+}
+
+#[test]
+fn after_the_array_ordinary_frames_are_live_again() {
+    let mut request = open(&[(1, 1)], &[]);
+    take(&mut request, 1, true);
+    assert_eq!(take(&mut request, 1, false).0, Taken::Append);
+}
+
+#[test]
+fn a_frame_of_a_topic_that_was_not_asked_for_is_live() {
+    for (asked, topic, taken) in [
+        ("identRequestCreated", "identRequestsCreated", Taken::AlreadyHad),
+        ("vendorSpecific", "vendorSpecific", Taken::AlreadyHad),
+        ("mismatches", "identResult", Taken::Append),
+    ] {
+        let mut request = open(&[(1, 1)], &[asked]);
+        assert_eq!(request.take(&mut element(1, topic), false, |_| false), taken, "{topic}");
+    }
+}
+
+#[test]
+fn a_surplus_known_only_from_before_the_window_may_be_a_repeat() {
+    for wrapped in [true, false] {
+        let mut request = open(&[(1, 1)], &[]);
+        let marks = [1, 1, 2, 3].map(|content| {
+            let mut element = element(content, "identResult");
+            request.take(&mut element, wrapped, |known| *known != hash(3));
+            element.maybe_repeat
+        });
+        assert_eq!(marks, [false, false, true, false], "wrapped: {wrapped}");
+        assert_eq!(request.close(&ARRAY).stats.maybe_repeats, 1);
+    }
+}
+
+/// What the provider sent over time, few contents so that twins are common.
+#[derive(Clone, Debug)]
+struct History {
+    journaled: Vec<u8>,
+    missed: Vec<u8>,
+    /// Came live while the request was open; whether the array has it as well.
+    live: Vec<(u8, bool)>,
+    shuffle: u64,
+}
+
+fn history() -> impl Strategy<Value = History> {
+    let contents = || prop::collection::vec(0..3_u8, 0..5);
+    // The one thing that can't be told from outside: a missed event, from an equal live one that the array does not have yet.
+    let past = (contents(), contents(), any::<u64>());
+    (past, prop::collection::vec((0..3_u8, any::<bool>()), 0..5)).prop_map(|((journaled, missed, shuffle), live)| {
+        let live = live.into_iter().map(|(content, in_array)| (content, in_array || missed.contains(&content))).collect();
+        History { journaled, missed, live, shuffle }
+    })
+}
+
+proptest! {
+    #[test]
+    fn with_an_array_the_journal_ends_up_with_exactly_what_was_sent(history in history()) {
+        let mut journal = history.journaled.clone();
+        let mut request = open(&journal.iter().map(|content| (*content, 1)).collect::<Vec<_>>(), &[]);
+        for (content, _) in &history.live {
+            if take(&mut request, *content, false).0 == Taken::Append {
+                journal.push(*content);
+            }
+        }
+        let of_live = history.live.iter().filter(|(_, in_array)| *in_array).map(|(content, _)| content);
+        let mut array: Vec<u8> = history.journaled.iter().chain(&history.missed).chain(of_live).copied().collect();
+        fastrand::Rng::with_seed(history.shuffle).shuffle(&mut array);
+        for content in array {
+            if take(&mut request, content, true).0 == Taken::Append {
+                journal.push(content);
+            }
+        }
+        let closed = request.close(&ARRAY);
+        journal.extend((0..3).flat_map(|content| closed.given_back.iter().filter(move |e| e.hash == hash(content)).map(move |_| content)));
+
+        let live = history.live.iter().map(|(content, _)| content);
+        let mut sent: Vec<u8> = history.journaled.iter().chain(&history.missed).chain(live).copied().collect();
+        sent.sort_unstable();
+        journal.sort_unstable();
+        prop_assert_eq!(journal, sent);
+    }
+}
