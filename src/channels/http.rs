@@ -25,7 +25,7 @@ use crate::model::{
 const ANSWER_BYTES: usize = 64 * 1024;
 
 /// The longest wait that a peer may wish for; beyond it our own schedule knows better.
-const LONGEST_WISH: Duration = Duration::from_secs(3_600);
+const LONGEST_WISH: Duration = Duration::from_hours(1);
 
 /// An address to post to.
 pub(super) struct Target {
@@ -177,6 +177,8 @@ impl Resolve for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
     use crate::model::time::SystemClock;
 
@@ -227,7 +229,7 @@ mod tests {
             "",
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            wishes.push_str(&format!("{text:?} → {:?}\n", retry_after(&headers, now)));
+            writeln!(wishes, "{text:?} → {:?}", retry_after(&headers, now)).unwrap();
         }
         insta::assert_snapshot!(wishes, @r#"
         "7" → Some(7s)
@@ -251,7 +253,7 @@ mod tests {
                 Outcome::Retry { .. } => "retry",
                 Outcome::Reject { .. } => "reject",
             };
-            table.push_str(&format!("{code} {name}\n"));
+            writeln!(table, "{code} {name}").unwrap();
         }
         insta::assert_snapshot!(table, @r"
         200 delivered

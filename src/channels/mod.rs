@@ -4,14 +4,14 @@
 //! outbox does). What it promises: every attempt of a delivery carries the same identity; an attempt ends within the configured time; no
 //! secret and no payload in what it says; nothing leaves in the clear except on loopback.
 //!
-//! The rule for the outcomes: `Reject` is said only of *this message to this recipient*. What an operator can mend (a wrong password, an
-//! expired certificate, a redirect) is `Retry` with a detail that says so: the alert waits, the delay notice and in the end the dead letter
-//! are loud, and nothing is thrown away because of a typo in the configuration.
+//! The rule for the outcomes: `Reject` is what the peer says for good of *this* message (SMTP 5xx after the log-in, HTTP 4xx). What lies
+//! before it and an operator can mend (a wrong password, an expired certificate, a redirect) is `Retry` with a detail that says so: the
+//! alert waits, the delay notice and in the end the dead letter are loud, and no alert is thrown away for a typo in the configuration.
 
 pub mod email;
-pub mod eml;
+mod eml;
 pub mod file;
-pub mod http;
+mod http;
 pub mod slack;
 mod tls;
 pub mod webhook;

@@ -93,10 +93,8 @@ impl Fake {
 /// One connection. An error ends it, as does the act `Close`.
 async fn serve(stream: TcpStream, script: Script, seen: &Mutex<Seen>, steps: &mut Vec<String>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
-    let hello = std::iter::once("fake").chain(script.offers.iter().copied()).collect::<Vec<_>>();
-    let last = hello.len() - 1;
-    let hello: String =
-        hello.iter().enumerate().map(|(n, line)| format!("250{}{line}\r\n", if n == last { ' ' } else { '-' })).collect();
+    let offers: Vec<_> = script.offers.iter().map(|offer| format!("250-{offer}\r\n")).collect();
+    let hello = format!("250-fake\r\n{}250 SIZE\r\n", offers.concat());
     step(&mut stream, "banner", "220 fake\r\n", script, steps).await?;
     let mut line = String::new();
     loop {
