@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where")]
 
 mod layering;
+mod mail;
+mod webhook;

@@ -1,0 +1,3 @@
+//! `redflag demo`.
+
+pub mod catcher;
