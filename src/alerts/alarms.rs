@@ -138,14 +138,16 @@ impl Alarms {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::Arc};
 
     use super::*;
-    use crate::alerts::{Identity, Way};
+
+    use crate::alerts::Way;
 
     fn routes(fallback: &[&str]) -> Routes {
         let way = |name: &str| {
-            let way = Way { recipients: vec![name.to_owned()], identity: Identity::Key, give_up: Span::from_secs(60) };
+            let way =
+                Way { recipients: vec![name.to_owned()], identity: Arc::new(|id| id.to_string()), give_up: Span::from_secs(60) };
             (ChannelName::new(name), way)
         };
         Routes::new(BTreeMap::from([way("mail"), way("chat"), way("archive")]), BTreeMap::new(), names(fallback))

@@ -9,4 +9,4 @@ mod routes;
 
 pub use alarms::{Alarm, Alarms};
 pub use desk::{Desk, Judged};
-pub use routes::{Identity, Routes, UnknownRecipient, Way};
+pub use routes::{Routes, UnknownRecipient, Way};

@@ -1,6 +1,10 @@
 //! From the names in `send_to` to deliveries: groups are resolved, every recipient of every channel gets one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::model::{
     alert::Message,
@@ -11,22 +15,14 @@ use crate::model::{
 };
 
 /// A way out, as far as routing knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Way {
     /// One delivery each: mail addresses, or the channel's own name.
     pub recipients: Vec<String>,
-    pub identity: Identity,
+    /// The form of a delivery's fixed identity: a Message-ID, or an Idempotency-Key.
+    pub identity: Arc<dyn Fn(DeliveryId) -> String + Send + Sync>,
     /// After this a delivery is a dead letter.
     pub give_up: Span,
-}
-
-/// The form of a delivery's fixed identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// `<delivery.channel@host>`.
-    MessageId { host: String },
-    /// The delivery's id alone.
-    Key,
 }
 
 /// A name in `send_to` that is neither a channel nor a group.
@@ -94,7 +90,7 @@ impl Routes {
                     message: message.id,
                     channel: channel.clone(),
                     recipient: recipient.clone(),
-                    identity: way.identity.of(id, channel),
+                    identity: (way.identity)(id),
                     due_at: now,
                     expires_at: now + way.give_up.delta(),
                 });
@@ -104,11 +100,8 @@ impl Routes {
     }
 }
 
-impl Identity {
-    fn of(&self, id: DeliveryId, channel: &ChannelName) -> String {
-        match self {
-            Self::MessageId { host } => format!("<{id}.{channel}@{host}>"),
-            Self::Key => id.to_string(),
-        }
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("recipients", &self.recipients).field("give_up", &self.give_up).finish_non_exhaustive()
     }
 }
