@@ -2,4 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where")]
 
+mod concedus;
 mod layering;
+mod support;

@@ -138,7 +138,7 @@ mod tests {
         let mut pace = pace();
         let mut last = pace.next_try();
         for _ in 0..20 {
-            pace.ended(Duration::from_secs(3600));
+            pace.ended(Duration::from_hours(1));
             let next = pace.next_try();
             assert!(next - last >= Duration::from_secs(1));
             last = next;
@@ -152,7 +152,7 @@ mod tests {
             pace.ended(Duration::from_millis(5));
         }
         assert_eq!(pace.losses, 8);
-        pace.ended(Duration::from_secs(240));
+        pace.ended(Duration::from_mins(4));
         assert_eq!(pace.losses, 1);
     }
 }

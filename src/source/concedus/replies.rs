@@ -22,8 +22,7 @@ pub(super) enum Reply {
 }
 
 /// Members that may hold a list, in the order in which they are believed.
-const LISTS: [&str; 8] =
-    ["topics", "data", "availabletopics", "enabledtopics", "available", "enabled", "result", "results"];
+const LISTS: [&str; 8] = ["topics", "data", "availabletopics", "enabledtopics", "available", "enabled", "result", "results"];
 /// Members that may hold past messages.
 const MESSAGES: [&str; 2] = ["messages", "data"];
 /// What may stand beside a topic's name in a list of topics; anything else makes an entry an event.
@@ -77,9 +76,12 @@ fn topic_list(json: &Json, depth: usize) -> Option<Vec<String>> {
                 topic_list(value, depth + 1)
             });
             // An unknown member is believed only if it holds names.
-            known.or_else(|| members.values().filter(|value| value.is_array()).find_map(|value| {
-                topic_list(value, depth + 1).filter(|topics| !topics.is_empty())
-            }))
+            known.or_else(|| {
+                members
+                    .values()
+                    .filter(|value| value.is_array())
+                    .find_map(|value| topic_list(value, depth + 1).filter(|topics| !topics.is_empty()))
+            })
         }
         _ => None,
     }
@@ -237,10 +239,7 @@ mod tests {
     #[test]
     fn a_reply_that_names_its_method_says_so() {
         let reply = while_topics_are_asked(br#"{"topic":"method","method":"getEnabledTopics","topics":["identResult"]}"#);
-        assert_eq!(
-            reply,
-            Reply::Topics { method: Some("getEnabledTopics".to_owned()), topics: vec!["identResult".to_owned()] }
-        );
+        assert_eq!(reply, Reply::Topics { method: Some("getEnabledTopics".to_owned()), topics: vec!["identResult".to_owned()] });
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) enum End {
     Closed(u16),
     #[error("the socket ended without a close")]
     Dropped,
-    #[error("the peer was silent for {}s", .0.as_secs())]
+    #[error("the peer was silent for {0:?}")]
     Dead(Duration),
     #[error("a message was too long or no text")]
     Refused,

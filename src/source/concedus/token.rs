@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// The documented lifetime: taken where `exp` is absent, or in the past by our clock.
-const DOCUMENTED_LIFE: Duration = Duration::from_secs(4 * 60);
+const DOCUMENTED_LIFE: Duration = Duration::from_mins(4);
 /// However far away `exp` is, a token is renewed within this.
-const LONGEST_LIFE: Duration = Duration::from_secs(60 * 60);
+const LONGEST_LIFE: Duration = Duration::from_hours(1);
 /// A token answer is a few kilobytes; more is not read.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
@@ -145,7 +145,7 @@ impl Tokens {
                 Err(error) => {
                     tracing::warn!(%error, "the token could not be renewed; the socket goes on with the one it has");
                     // A refused login may lock the account: slow down, the next connect climbs the ladder.
-                    (pause * 2).clamp(Duration::from_secs(30), Duration::from_secs(30 * 60))
+                    (pause * 2).clamp(Duration::from_secs(30), Duration::from_mins(30))
                 }
             };
         }
@@ -204,9 +204,8 @@ fn life(exp: Option<i64>, now: Timestamp) -> Duration {
 /// Reads `{accessToken, exp, refreshToken?}`; casing and underscores don't matter, `exp` may be a text, a fraction or milliseconds.
 fn parse(text: &[u8]) -> Option<Answer> {
     let Json::Object(fields) = serde_json::from_slice(text).ok()? else { return None };
-    let field = |name: &str| {
-        fields.iter().find(|(key, _)| key.replace('_', "").eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    };
+    let field =
+        |name: &str| fields.iter().find(|(key, _)| key.replace('_', "").eq_ignore_ascii_case(name)).map(|(_, value)| value);
     let secret = |name: &str| {
         let text = field(name)?.as_str().filter(|text| !text.is_empty())?;
         Some(SecretString::from(text.to_owned()))
