@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use crate::model::time::Timestamp;
 
+pub mod concedus;
 pub mod jsonl;
 
 /// Where a source goes on.

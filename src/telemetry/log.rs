@@ -12,7 +12,15 @@ pub enum Style {
 
 /// Starts the log for the whole process. `$REDFLAG_LOG` filters it, `info` by default. A second call changes nothing.
 pub fn start(style: Style) {
-    let filter = EnvFilter::try_from_env("REDFLAG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_from_env("REDFLAG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // At trace level these write payloads and credentials: no setting may let them.
+    for quiet in
+        ["tungstenite=info", "tokio_tungstenite=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info", "h2=info"]
+    {
+        if let Ok(directive) = quiet.parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     let registry = tracing_subscriber::registry().with(filter);
     // Under systemd the journal stamps each line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where")]
 
+mod concedus;
 mod layering;
 mod mail;
+mod support;
 mod webhook;

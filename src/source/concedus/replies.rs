@@ -1,0 +1,283 @@
+//! What a frame is while one of our requests is open. No reply shape is documented, and there is no request id (feed.md §6): the
+//! shape alone tells a reply from an event, and in doubt it is an event, which is never consumed.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
+
+/// A frame, seen while a request is open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A list of topics, and the method that it names, if it does.
+    Topics { method: Option<String>, topics: Vec<String> },
+    /// An array, or an object that holds one, with this many entries.
+    Wrapped { messages: usize },
+    /// An object with a topic of its own.
+    Event,
+    /// An object that says `"topic":"method"` or has no topic, with nothing in it that we know: to be kept and shown.
+    Unrecognised,
+    /// Not JSON: the decoder will say so.
+    Unreadable,
+}
+
+/// Members that may hold a list, in the order in which they are believed.
+const LISTS: [&str; 8] = ["topics", "data", "availabletopics", "enabledtopics", "available", "enabled", "result", "results"];
+/// Members that may hold past messages.
+const MESSAGES: [&str; 2] = ["messages", "data"];
+/// What may stand beside a topic's name in a list of topics; anything else makes an entry an event.
+const BESIDE_A_NAME: [&str; 8] = ["name", "topic", "id", "title", "description", "enabled", "available", "active"];
+
+/// Looks at a frame while a list of topics is awaited. An array of messages is an event (a live batch).
+pub(super) fn while_topics_are_asked(bytes: &[u8]) -> Reply {
+    let shape = shape_of(bytes);
+    match shape {
+        // Events come in any number: only what may be a reply is read in full.
+        Reply::Event | Reply::Unreadable => return shape,
+        Reply::Topics { .. } | Reply::Wrapped { .. } | Reply::Unrecognised => {}
+    }
+    let Ok(json) = serde_json::from_slice::<Json>(bytes) else { return Reply::Unreadable };
+    match topic_list(&json, 0) {
+        Some(topics) => Reply::Topics { method: method_of(&json), topics },
+        None if json.is_array() => Reply::Event,
+        None => Reply::Unrecognised,
+    }
+}
+
+/// Looks at a frame while past messages are awaited. A late list of topics is told apart.
+pub(super) fn while_messages_are_asked(bytes: &[u8]) -> Reply {
+    match shape_of(bytes) {
+        Reply::Wrapped { messages } if messages > 0 && bytes.len() < 64 * 1024 => {
+            // A wrapper with topic names is the late answer to a question that was given up.
+            match while_topics_are_asked(bytes) {
+                topics @ Reply::Topics { .. } => topics,
+                _ => Reply::Wrapped { messages },
+            }
+        }
+        Reply::Unrecognised => match while_topics_are_asked(bytes) {
+            topics @ Reply::Topics { .. } => topics,
+            _ => Reply::Unrecognised,
+        },
+        other => other,
+    }
+}
+
+/// The topics' names in a value that is a list of topics: texts or objects with a name, bare or within an object.
+fn topic_list(json: &Json, depth: usize) -> Option<Vec<String>> {
+    match json {
+        Json::Array(entries) => entries.iter().map(topic_name).collect(),
+        Json::Object(members) if depth < 3 => {
+            if members.get("topic").is_some_and(|topic| topic.as_str() != Some("method")) {
+                return None;
+            }
+            let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+            let known = LISTS.iter().find_map(|list| {
+                let (_, value) = members.iter().find(|(name, _)| plain(name) == *list)?;
+                topic_list(value, depth + 1)
+            });
+            // An unknown member is believed only if it holds names.
+            known.or_else(|| {
+                members
+                    .values()
+                    .filter(|value| value.is_array())
+                    .find_map(|value| topic_list(value, depth + 1).filter(|topics| !topics.is_empty()))
+            })
+        }
+        _ => None,
+    }
+}
+
+fn topic_name(entry: &Json) -> Option<String> {
+    match entry {
+        Json::String(name) => Some(name.clone()),
+        Json::Object(members) => {
+            let small = members.iter().all(|(name, value)| {
+                BESIDE_A_NAME.contains(&name.to_ascii_lowercase().as_str()) && !value.is_object() && !value.is_array()
+            });
+            let text = |wanted: &str| {
+                members.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| value.as_str())
+            };
+            text("name").or(text("topic")).or(text("id")).filter(|_| small).map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn method_of(json: &Json) -> Option<String> {
+    json.get("method").and_then(Json::as_str).map(str::to_owned)
+}
+
+fn shape_of(bytes: &[u8]) -> Reply {
+    serde_json::from_slice::<Shape>(bytes).map_or(Reply::Unreadable, |shape| shape.0)
+}
+
+/// A frame's outline, read without keeping anything of it: answers may be as large as a message may be.
+struct Shape(Reply);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Outline).map(Self)
+    }
+}
+
+struct Outline;
+
+impl<'de> Visitor<'de> for Outline {
+    type Value = Reply;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, entries: A) -> Result<Reply, A::Error> {
+        count(entries).map(|messages| Reply::Wrapped { messages })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Reply, A::Error> {
+        let (mut event, mut messages) = (false, None);
+        while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
+            if name == "topic" {
+                event = members.next_value::<Text>()?.0.is_none_or(|topic| topic != "method");
+            } else if MESSAGES.contains(&&*name.to_ascii_lowercase()) && messages.is_none() {
+                messages = members.next_value::<Length>()?.0;
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(match messages {
+            _ if event => Reply::Event,
+            Some(messages) => Reply::Wrapped { messages },
+            None => Reply::Unrecognised,
+        })
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Reply, E> {
+        Ok(Reply::Unrecognised)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Reply, E> {
+        Ok(Reply::Unrecognised)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Reply, E> {
+        Ok(Reply::Unrecognised)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Reply, E> {
+        Ok(Reply::Unrecognised)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Reply, E> {
+        Ok(Reply::Unrecognised)
+    }
+
+    fn visit_unit<E>(self) -> Result<Reply, E> {
+        Ok(Reply::Unrecognised)
+    }
+}
+
+fn count<'de, A: SeqAccess<'de>>(mut entries: A) -> Result<usize, A::Error> {
+    let mut count = 0;
+    while entries.next_element::<IgnoredAny>()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A text, or nothing for any other value.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Json::deserialize(deserializer).map_err(D::Error::custom)?;
+        Ok(Self(json.as_str().map(str::to_owned)))
+    }
+}
+
+/// An array's length, or nothing for any other value.
+struct Length(Option<usize>);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Outline).map(|inner| match inner {
+            Reply::Wrapped { messages } => Self(Some(messages)),
+            _ => Self(None),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics(text: &str) -> Option<Vec<String>> {
+        match while_topics_are_asked(text.as_bytes()) {
+            Reply::Topics { topics, .. } => Some(topics),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_list_of_topics_is_read_in_every_believed_shape() {
+        for text in [
+            r#"["identResult","mismatches"]"#,
+            r#"[{"name":"identResult"},{"name":"mismatches","enabled":true}]"#,
+            r#"[{"topic":"identResult"},{"topic":"mismatches","description":"…"}]"#,
+            r#"{"topics":["identResult","mismatches"]}"#,
+            r#"{"data":[{"name":"identResult"},{"name":"mismatches"}]}"#,
+            r#"{"data":{"topics":["identResult","mismatches"]}}"#,
+            r#"{"topic":"method","method":"getEnabledTopics","data":["identResult","mismatches"]}"#,
+            r#"{"topic":"method","method":"getEnabledTopics","enabledTopics":["identResult","mismatches"]}"#,
+            r#"{"topic":"method","somethingNew":["identResult","mismatches"]}"#,
+        ] {
+            assert_eq!(topics(text), Some(vec!["identResult".to_owned(), "mismatches".to_owned()]), "{text}");
+        }
+        assert_eq!(topics("[]"), Some(vec![]));
+        assert_eq!(topics(r#"{"topic":"method","topics":[]}"#), Some(vec![]));
+    }
+
+    #[test]
+    fn a_reply_that_names_its_method_says_so() {
+        let reply = while_topics_are_asked(br#"{"topic":"method","method":"getEnabledTopics","topics":["identResult"]}"#);
+        assert_eq!(reply, Reply::Topics { method: Some("getEnabledTopics".to_owned()), topics: vec!["identResult".to_owned()] });
+    }
+
+    #[test]
+    fn events_are_never_taken_for_a_list_of_topics() {
+        for text in [
+            r#"{"topic":"identResult","kyc":"WEBID","identId":"1","status":"success"}"#,
+            r#"{"topic":"complianceRecord","complianceRecord":[{"status":100,"key":"a"}]}"#,
+            r#"[{"topic":"identResult","kyc":"WEBID","identId":"1","status":"success"}]"#,
+            r#"{"topic":"vendorSpecific","data":["a","b"]}"#,
+            r#"{"topic":7,"topics":["a"]}"#,
+        ] {
+            assert_eq!(while_topics_are_asked(text.as_bytes()), Reply::Event, "{text}");
+        }
+        assert_eq!(while_topics_are_asked(b"{"), Reply::Unreadable);
+        assert_eq!(while_topics_are_asked(br#"{"topic":"method","error":"no"}"#), Reply::Unrecognised);
+    }
+
+    #[test]
+    fn past_messages_are_counted_in_every_believed_shape() {
+        let event = r#"{"topic":"identResult","kyc":"WEBID","identId":"1","personKey":"P","status":"success"}"#;
+        for (text, messages) in [
+            (format!("[{event},{event}]"), 2),
+            (format!(r#"{{"messages":[{event}]}}"#), 1),
+            (format!(r#"{{"topic":"method","method":"getLastMessages","data":[{event},{event},{event}]}}"#), 3),
+            ("[]".to_owned(), 0),
+            (r#"{"topic":"method","messages":[]}"#.to_owned(), 0),
+        ] {
+            assert_eq!(while_messages_are_asked(text.as_bytes()), Reply::Wrapped { messages }, "{text}");
+        }
+        assert_eq!(while_messages_are_asked(event.as_bytes()), Reply::Event);
+        assert_eq!(while_messages_are_asked(br#"{"topic":"method","error":"no"}"#), Reply::Unrecognised);
+        assert_eq!(while_messages_are_asked(b"\xff"), Reply::Unreadable);
+    }
+
+    #[test]
+    fn a_late_list_of_topics_is_told_from_past_messages() {
+        assert!(matches!(while_messages_are_asked(br#"["identResult"]"#), Reply::Topics { .. }));
+        assert!(matches!(while_messages_are_asked(br#"{"topic":"method","data":["identResult"]}"#), Reply::Topics { .. }));
+        assert!(matches!(while_messages_are_asked(br#"{"topics":["identResult"]}"#), Reply::Topics { .. }));
+    }
+}

@@ -1,0 +1,380 @@
+//! One connection, from the upgrade to its end: frames into the channel, pings, and one request at a time.
+//!
+//! The loop is tight: a frame costs a look at the clock and a place in the channel; frames are only looked into while a request is
+//! open; timers are looked at once a tick. Nothing counts as silence while a full channel keeps us from reading.
+
+use std::{pin::pin, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::{self, Message, error::CapacityError, protocol::frame::Utf8Bytes};
+
+use super::{
+    Outlet, Over,
+    methods::{Ask, Plan},
+    pace::Timing,
+    replies::{self, Reply},
+    socket::Socket,
+};
+use crate::model::{
+    event::{Frame, Origin, QuarantineReason, Quarantined},
+    hash::Digest,
+    names::FeedName,
+    signal::{Answer, PastMessages, Signal},
+    time::Clock,
+};
+
+/// After so many frames without a pause the timers are looked at between two frames.
+const BURST: u32 = 256;
+
+/// Why a connection ended, for people.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("the provider closed the socket (code {0})")]
+    Closed(u16),
+    #[error("the socket ended without a close")]
+    Dropped,
+    #[error("the peer was silent for {0:?}")]
+    Dead(Duration),
+    #[error("a message was too long or no text")]
+    Refused,
+    #[error("the socket failed")]
+    Failed(#[source] tungstenite::Error),
+}
+
+/// The limits of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) ping_every: Duration,
+    pub(super) dead_after: Duration,
+    pub(super) request_timeout: Duration,
+    pub(super) timing: Timing,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Open {
+    ask: Ask,
+    deadline: Instant,
+    /// Events that came since; they may be the answer.
+    frames: usize,
+    last_frame: Instant,
+}
+
+pub(super) struct Session<'a> {
+    pub(super) feed: &'a FeedName,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) outlet: &'a Outlet,
+    pub(super) plan: &'a mut Plan,
+    pub(super) limits: &'a Limits,
+    socket: Socket,
+    open: Option<Open>,
+    topics: (Option<Vec<String>>, Option<Vec<String>>),
+    /// Something came since the last tick.
+    heard: bool,
+    last_heard: Instant,
+    last_ping: Instant,
+    close_code: Option<u16>,
+}
+
+/// What ends the loop: the connection, or the source.
+enum Stop {
+    End(End),
+    Over(Over),
+}
+
+impl From<Over> for Stop {
+    fn from(over: Over) -> Self {
+        Self::Over(over)
+    }
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        socket: Socket,
+        feed: &'a FeedName,
+        clock: &'a dyn Clock,
+        outlet: &'a Outlet,
+        plan: &'a mut Plan,
+        limits: &'a Limits,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            feed,
+            clock,
+            outlet,
+            plan,
+            limits,
+            socket,
+            open: None,
+            topics: (None, None),
+            heard: false,
+            last_heard: now,
+            last_ping: now,
+            close_code: None,
+        }
+    }
+
+    /// Runs until the connection ends. `Err`: the source is to end.
+    pub(super) async fn run(mut self) -> Result<End, Over> {
+        let end = match self.serve().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        match end {
+            Stop::End(end) => {
+                self.break_off().await?;
+                Ok(end)
+            }
+            Stop::Over(over) => {
+                // The channel may be full or gone; what is left of the connection is ended within the grace period.
+                let _ = timeout(self.limits.timing.close_grace, self.break_off()).await;
+                let _ = timeout(self.limits.timing.close_grace, self.socket.close(None)).await;
+                Err(over)
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, Stop> {
+        self.ask_next().await?;
+        let tick = (self.limits.ping_every / 5).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut next_tick = Instant::now() + tick;
+        let mut timer = pin!(tokio::time::sleep_until(next_tick));
+        let stop = self.outlet.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
+        let mut burst = 0;
+        loop {
+            let ticked = if burst < BURST {
+                tokio::select! {
+                    biased;
+                    message = self.socket.next() => {
+                        burst += 1;
+                        self.take(message).await?;
+                        false
+                    }
+                    () = timer.as_mut() => true,
+                    () = stopped.as_mut() => return Err(Over.into()),
+                }
+            } else {
+                burst = 0;
+                if stop.is_cancelled() {
+                    return Err(Over.into());
+                }
+                Instant::now() >= next_tick
+            };
+            if ticked {
+                burst = 0;
+                self.tick().await?;
+                next_tick = Instant::now() + tick;
+                timer.as_mut().reset(next_tick);
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), Stop> {
+        self.heard = true;
+        match message {
+            Some(Ok(Message::Text(text))) => self.frame(Vec::from(tungstenite::Bytes::from(text))).await,
+            Some(Ok(Message::Binary(bytes))) => self.frame(Vec::from(bytes)).await,
+            Some(Ok(Message::Close(close))) => {
+                // 1005: a close without a code. The stream ends by itself once our answer is out.
+                self.close_code = Some(close.map_or(1005, |close| close.code.into()));
+                Ok(())
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }))) => {
+                if let Some(Open { ask: Ask::PastMessages(request), .. }) = &self.open {
+                    self.plan.too_large(request);
+                }
+                let detail = format!(
+                    "a message of at least {size} bytes, {max_size} are allowed (max_message); it was not read, so its digest is unknown"
+                );
+                self.refuse(QuarantineReason::TooLarge, detail, size as u64).await
+            }
+            Some(Err(tungstenite::Error::Utf8(_))) => {
+                let detail = "a text message that is no UTF-8; the WebSocket ended with it, so its bytes are unknown".to_owned();
+                self.refuse(QuarantineReason::InvalidUtf8, detail, 0).await
+            }
+            Some(Err(error)) => Err(Stop::End(match (self.close_code, error) {
+                (Some(code), _) => End::Closed(code),
+                (None, tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+                    End::Dropped
+                }
+                (None, error) => End::Failed(error),
+            })),
+            None => Err(Stop::End(self.close_code.map_or(End::Dropped, End::Closed))),
+        }
+    }
+
+    /// One frame off the socket becomes exactly one signal.
+    async fn frame(&mut self, bytes: Vec<u8>) -> Result<(), Stop> {
+        let received_at = self.clock.now();
+        let frame = |feed: &FeedName, bytes| {
+            Signal::Frame(Frame { feed: feed.clone(), received_at, origin: Origin::Live, bytes, position: None })
+        };
+        let Some(open) = &mut self.open else {
+            return self.pass(frame(self.feed, bytes)).await;
+        };
+        let reply = match &open.ask {
+            Ask::AvailableTopics | Ask::EnabledTopics => replies::while_topics_are_asked(&bytes),
+            Ask::PastMessages(_) => replies::while_messages_are_asked(&bytes),
+        };
+        match reply {
+            Reply::Topics { method, topics } => {
+                self.pass(Signal::MethodReply { feed: self.feed.clone() }).await?;
+                self.take_topics(method.as_deref(), topics).await
+            }
+            Reply::Wrapped { messages } if matches!(open.ask, Ask::PastMessages(_)) => {
+                // An empty answer holds no events. A full one is the decoder's, which unwraps it.
+                let signal =
+                    if messages == 0 { Signal::MethodReply { feed: self.feed.clone() } } else { frame(self.feed, bytes) };
+                self.pass(signal).await?;
+                self.close_request(Answer::Wrapped { messages }).await
+            }
+            Reply::Event => {
+                open.frames += 1;
+                open.last_frame = Instant::now();
+                let reached = match &open.ask {
+                    Ask::PastMessages(request) => !self.plan.wraps && open.frames >= request.count as usize,
+                    Ask::AvailableTopics | Ask::EnabledTopics => false,
+                };
+                let messages = open.frames;
+                self.pass(frame(self.feed, bytes)).await?;
+                if reached { self.close_request(Answer::Unwrapped { messages }).await } else { Ok(()) }
+            }
+            Reply::Unrecognised => {
+                tracing::warn!(
+                    feed = %self.feed, method = open.ask.method(), bytes = bytes.len(),
+                    "unrecognised reply: kept as a frame, the request stays open"
+                );
+                self.pass(frame(self.feed, bytes)).await
+            }
+            Reply::Wrapped { .. } | Reply::Unreadable => self.pass(frame(self.feed, bytes)).await,
+        }
+    }
+
+    async fn take_topics(&mut self, method: Option<&str>, topics: Vec<String>) -> Result<(), Stop> {
+        let asked = self.open.as_ref().map(|open| open.ask.method());
+        let of = method.filter(|method| method.starts_with("get")).or(asked);
+        match of {
+            Some("getAvailableTopics") => self.topics.0 = Some(topics),
+            Some("getEnabledTopics") => self.topics.1 = Some(topics),
+            // A late list that does not say which it is.
+            _ => return Ok(()),
+        }
+        if of == asked { self.close_request(Answer::None).await } else { Ok(()) }
+    }
+
+    async fn tick(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        let Limits { ping_every, dead_after, timing, .. } = self.limits;
+        if std::mem::take(&mut self.heard) {
+            self.last_heard = now;
+        }
+        let silent = now - self.last_heard;
+        if silent >= *dead_after {
+            return Err(Stop::End(End::Dead(*dead_after)));
+        }
+        if silent >= *ping_every && now - self.last_ping >= *ping_every {
+            self.last_ping = now;
+            self.send(Message::Ping(tungstenite::Bytes::new())).await?;
+        }
+        if let Some(open) = &self.open {
+            let past = matches!(open.ask, Ask::PastMessages(_));
+            let messages = open.frames;
+            let unwrapped = past && !self.plan.wraps && messages > 0;
+            let expired = now >= open.deadline;
+            if unwrapped && (expired || now - open.last_frame >= timing.reply_quiet) {
+                self.close_request(Answer::Unwrapped { messages }).await?;
+            } else if expired {
+                tracing::warn!(feed = %self.feed, method = open.ask.method(), "no answer within the limit; going on");
+                self.close_request(Answer::None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the plan's next question, if there is one.
+    async fn ask_next(&mut self) -> Result<(), Stop> {
+        let Some(ask) = self.plan.next() else { return Ok(()) };
+        if let Ask::PastMessages(request) = &ask {
+            self.pass(Signal::RequestOpened { feed: self.feed.clone(), request: request.clone() }).await?;
+        }
+        let text = Utf8Bytes::from(ask.frame());
+        let now = Instant::now();
+        let deadline = now + self.limits.request_timeout;
+        self.open = Some(Open { ask, deadline, frames: 0, last_frame: now });
+        self.send(Message::Text(text)).await
+    }
+
+    /// The open request is done (for topics, `answer` says nothing); the next one follows.
+    async fn close_request(&mut self, answer: Answer) -> Result<(), Stop> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        match open.ask {
+            Ask::AvailableTopics => {}
+            Ask::EnabledTopics => {
+                if self.topics != (None, None) {
+                    let (available, enabled) = std::mem::take(&mut self.topics);
+                    let (available, enabled) = (available.unwrap_or_default(), enabled.unwrap_or_default());
+                    self.pass(Signal::Topics { feed: self.feed.clone(), available, enabled }).await?;
+                }
+            }
+            Ask::PastMessages(request) => self.close_past(request, answer).await?,
+        }
+        Box::pin(self.ask_next()).await
+    }
+
+    async fn close_past(&mut self, request: PastMessages, answer: Answer) -> Result<(), Over> {
+        self.plan.answered(&request, &answer);
+        tracing::info!(feed = %self.feed, since = %request.since, count = request.count, ?answer, "past messages were asked for");
+        self.outlet.send(Signal::RequestClosed { feed: self.feed.clone(), request, answer }).await.map(drop)
+    }
+
+    /// The connection is over: so is an open request.
+    async fn break_off(&mut self) -> Result<(), Over> {
+        match self.open.take().map(|open| open.ask) {
+            Some(Ask::PastMessages(request)) => self.close_past(request, Answer::Broken).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn refuse(&mut self, reason: QuarantineReason, detail: String, size: u64) -> Result<(), Stop> {
+        tracing::error!(feed = %self.feed, reason = reason.as_str(), size, "a message was refused; the connection ends with it");
+        let refused = Quarantined {
+            feed: self.feed.clone(),
+            received_at: self.clock.now(),
+            origin: Origin::Live,
+            reason,
+            detail,
+            bytes: Vec::new(),
+            size,
+            digest: Digest::default(),
+        };
+        self.pass(Signal::Refused(refused)).await?;
+        Err(Stop::End(End::Refused))
+    }
+
+    /// Hands a signal on. While the channel is full nothing is read, so that time is no one's silence.
+    async fn pass(&mut self, signal: Signal) -> Result<(), Stop> {
+        let blocked = self.outlet.send(signal).await?;
+        if !blocked.is_zero() {
+            self.heard = true;
+            if let Some(open) = &mut self.open {
+                open.deadline += blocked;
+                open.last_frame += blocked;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes; a peer that takes nothing for as long as a dead one may be silent is dead.
+    async fn send(&mut self, message: Message) -> Result<(), Stop> {
+        match timeout(self.limits.dead_after, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            // A peer that is closing is read to its end.
+            Ok(Err(_)) if self.close_code.is_some() => Ok(()),
+            Ok(Err(error)) => Err(Stop::End(End::Failed(error))),
+            Err(_) => Err(Stop::End(End::Dead(self.limits.dead_after))),
+        }
+    }
+}

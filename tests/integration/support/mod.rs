@@ -1,0 +1,3 @@
+//! What several subjects need: peers that redflag did not write.
+
+pub mod feed;
