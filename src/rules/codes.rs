@@ -44,7 +44,6 @@ codes! {
     NEVER_HOLDS = "R027";
     WRONG_ANSWER = "R028";
     CLOSURE_KEPT = "R029";
-    RECEIVER_CAPTURED = "R030";
     FORBIDDEN = "R031";
     TOO_MANY_ARGUMENTS = "R032";
     SECRET_FIELD = "R033";
@@ -55,8 +54,15 @@ codes! {
     TEMPLATE = "R038";
     /// The engine panicked while it compiled.
     ENGINE = "R039";
-    /// A look-up list.
-    LIST = "R040";
+    /// A path that can't be read, in `where`.
+    BAD_PATH = "R102";
+    UNKNOWN_OPERATOR = "R103";
+    BAD_OPERAND = "R104";
+    WRONG_TYPE = "R105";
+    WHERE_NEVER_HOLDS = "R106";
+    NO_TABLE = "R107";
+    NO_LIST = "R108";
+    NO_TEST = "R109";
 }
 
 #[cfg(test)]

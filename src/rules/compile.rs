@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use rhai::{AST, ASTFlags, Engine, Expr, Stmt};
@@ -52,15 +52,15 @@ pub struct TopLevel {
     imports: Vec<(String, String, Place)>,
 }
 
-impl Default for Compiler {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Compiler {
+    /// The one compiler of the process: it holds no state, and to make one takes a while.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn shared() -> &'static Self {
+        static COMPILER: LazyLock<Compiler> = LazyLock::new(Compiler::new);
+        &COMPILER
+    }
+
+    fn new() -> Self {
         let engine = sandbox::compiler();
         let mut natives: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
         for signature in engine.gen_fn_signatures(true) {
@@ -107,9 +107,6 @@ impl Compiler {
 
         let topics = parts.iter().flat_map(|parts| parts.card.on.iter().map(TopicName::as_str));
         let fields = TopicFields::new(topics, declared);
-        if let Some(literal) = top.card.as_ref().and_then(|card| card.get("where")) {
-            lint::contradictions(source, &literal.value, &mut findings);
-        }
         let settings = top.card.as_ref().map(|card| match card.get("settings").map(|entry| &entry.value.node) {
             Some(Node::Map(entries)) => entries.iter().map(|entry| entry.name.clone()).collect(),
             _ => Vec::new(),

@@ -176,7 +176,7 @@ impl Fields for TopicFields<'_> {
         let path = path.to_string();
         let steps = steps(&path);
         if let Some(missing) = self.missing(&steps) {
-            return FieldCheck::Unknown { proposal: missing.proposal };
+            return FieldCheck::Unknown { proposal: missing.proposal.map(|proposal| path.replacen(&missing.name, &proposal, 1)) };
         }
         self.field(&steps).map_or(FieldCheck::Unchecked, |field| FieldCheck::Known(field.kind))
     }

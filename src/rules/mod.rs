@@ -20,3 +20,6 @@ pub mod source;
 pub mod subject;
 pub mod syntax;
 pub mod watch;
+
+#[cfg(test)]
+mod mistakes;

@@ -188,8 +188,8 @@ pub fn load(
     }
     let (lists, mut held_back) = next_lists(snapshot, previous, confirm, &mut diagnostics);
 
-    let compiler = Compiler::new();
-    let modules = Arc::new(compile_modules(&compiler, snapshot, declared, &mut diagnostics));
+    let compiler = Compiler::shared();
+    let modules = Arc::new(compile_modules(compiler, snapshot, declared, &mut diagnostics));
 
     let last_good: BTreeMap<&str, &Arc<CompiledRule>> =
         previous.into_iter().flat_map(|previous| previous.rules.iter().map(|rule| (rule.card.file.as_str(), rule))).collect();

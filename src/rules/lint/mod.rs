@@ -18,7 +18,6 @@ use super::{
     set::{Declared, Modules},
     source::{Source, did_you_mean},
 };
-pub use never::contradictions;
 
 /// What a file's functions may name.
 #[derive(Clone, Debug)]
@@ -65,13 +64,14 @@ pub fn functions_of(ast: &AST) -> Option<Vec<Function>> {
         .map(|definition| {
             let (name, arity) = (definition.name.as_str(), definition.params.len());
             let mut body = Vec::new();
-            ast.clone_functions_only_filtered(|_, _, script, known, parameters| script && known == name && parameters == arity)
-                .walk(&mut |path| {
-                    if let [rhai::ASTNode::Stmt(statement)] = path {
-                        body.push((*statement).clone());
-                    }
-                    true
-                });
+            let mut one = ast.clone_functions_only();
+            one.retain_functions(|_, _, known, parameters| known == name && parameters == arity);
+            one.walk(&mut |path| {
+                if let [rhai::ASTNode::Stmt(statement)] = path {
+                    body.push((*statement).clone());
+                }
+                true
+            });
             Function { name: name.to_owned(), parameters: definition.params.iter().map(ToString::to_string).collect(), body }
         })
         .collect();

@@ -1,14 +1,9 @@
-//! Conditions that can never hold, or always do: the simple cases that people write.
+//! Conditions in functions that can never hold, or always do: the simple cases that people write.
 
 use rhai::Expr;
 
 use super::{World, shape::written};
-use crate::rules::{
-    codes,
-    diagnostic::Diagnostic,
-    literal::{Entry, Literal, Node, Place},
-    source::Source,
-};
+use crate::rules::{codes, diagnostic::Diagnostic, literal::Place};
 
 /// `event.status == "a" && event.status == "b"`.
 pub fn and(world: &World<'_>, parts: &[Expr], place: Place, out: &mut Vec<Diagnostic>) {
@@ -61,66 +56,4 @@ fn shown(expr: &Expr) -> Option<String> {
         Expr::BoolConstant(value, _) => Some(value.to_string()),
         _ => None,
     }
-}
-
-/// Entries of a `where` table that exclude each other.
-pub fn contradictions(source: Source<'_>, table: &Literal, out: &mut Vec<Diagnostic>) {
-    let Node::Map(entries) = &table.node else { return };
-    for entry in entries {
-        match &entry.value.node {
-            Node::List(items) if entry.name == "any" => {
-                if items.is_empty() {
-                    never(source, entry.value.place, "`any` holds no alternative", out);
-                }
-                for item in items {
-                    contradictions(source, item, out);
-                }
-            }
-            Node::Map(_) => one_field(source, entry, out),
-            _ => {}
-        }
-    }
-}
-
-fn one_field(source: Source<'_>, entry: &Entry, out: &mut Vec<Diagnostic>) {
-    let tests = &entry.value;
-    let list = |name: &str| match tests.get(name).map(|entry| &entry.value.node) {
-        Some(Node::List(items)) => Some(items.iter().map(|item| item.node.clone()).collect::<Vec<_>>()),
-        _ => None,
-    };
-    if let Some(some) = tests.get("some") {
-        contradictions(source, &some.value, out);
-    }
-    if let (Some(wanted), Some(place)) = (list("one_of"), tests.get("one_of").map(|entry| entry.value.place)) {
-        if wanted.is_empty() {
-            never(source, place, "`one_of` names no value", out);
-            return;
-        }
-        let mut excluded = list("none_of").unwrap_or_default();
-        excluded.extend(tests.get("not").map(|entry| entry.value.node.clone()));
-        if wanted.iter().all(|value| excluded.contains(value)) {
-            never(source, place, "every value of `one_of` is excluded again", out);
-        }
-    }
-    let number = |name: &str| match tests.get(name).map(|entry| &entry.value.node) {
-        Some(Node::Int(number)) => Some(*number as f64),
-        Some(Node::Float(number)) => Some(*number),
-        _ => None,
-    };
-    let lower = number("above").map(|at| (at, true)).or(number("at_least").map(|at| (at, false)));
-    let upper = number("below").map(|at| (at, true)).or(number("at_most").map(|at| (at, false)));
-    if let (Some((low, open_low)), Some((high, open_high))) = (lower, upper)
-        && (low > high || (low >= high && (open_low || open_high)))
-    {
-        never(source, tests.place, &format!("no number lies above {low} and below {high}"), out);
-    }
-    let blank = tests.get("blank").is_some_and(|entry| entry.value.node == Node::Bool(true));
-    if blank && ["one_of", "above", "at_least", "starts_with", "contains", "in_list"].iter().any(|name| tests.get(name).is_some())
-    {
-        never(source, tests.place, "a blank field has no value that could be tested", out);
-    }
-}
-
-fn never(source: Source<'_>, place: Place, why: &str, out: &mut Vec<Diagnostic>) {
-    out.push(source.error(codes::NEVER_HOLDS, place, format!("this condition can never hold: {why}")).label("never true"));
 }

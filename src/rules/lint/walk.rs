@@ -331,8 +331,7 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
                         );
                         self.out.push(finding.label("not on the event").help(format!("take a copy first: let mine = {what};")));
                     }
-                    let root = root_name.zip(receiver.as_deref());
-                    shape = self.method(shape, root, call, at(position), environment);
+                    shape = self.method(shape, call, at(position), environment);
                     // What a call answers is a value of its own.
                     receiver = None;
                 }
@@ -411,18 +410,11 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         self.out.push(source.error(codes::UNKNOWN_FIELD, place, message).label(label));
     }
 
-    /// `receiver.name(args)`. `root`: the variable the receiver starts with, and the receiver as written.
-    fn method(
-        &mut self,
-        receiver: Shape,
-        root: Option<(&str, &str)>,
-        call: &'a FnCallExpr,
-        place: Place,
-        environment: &mut Environment<'a>,
-    ) -> Shape {
+    /// `receiver.name(args)`.
+    fn method(&mut self, receiver: Shape, call: &'a FnCallExpr, place: Place, environment: &mut Environment<'a>) -> Shape {
         let name = call.name.as_str();
         self.allowed(name, call.args.len() + 1, place);
-        self.arguments(receiver, root, name, &call.args, 0, environment);
+        self.arguments(receiver, name, &call.args, environment);
         let own = self.named().any(|function| function.name == name && function.parameters.len() == call.args.len());
         if own {
             self.calls.insert(name.to_owned());
@@ -432,48 +424,20 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         result(name, receiver)
     }
 
-    /// Arguments from `first` on; there a built-in's callback may stand.
-    fn arguments(
-        &mut self,
-        receiver: Shape,
-        root: Option<(&str, &str)>,
-        name: &str,
-        arguments: &'a [Expr],
-        first: usize,
-        environment: &mut Environment<'a>,
-    ) {
+    /// The arguments behind a list; the first of them may be a built-in's callback.
+    fn arguments(&mut self, receiver: Shape, name: &str, arguments: &'a [Expr], environment: &mut Environment<'a>) {
         for (index, argument) in arguments.iter().enumerate() {
-            let found = callback(argument).filter(|_| CALLBACKS.contains(&name) && index == first);
+            let found = callback(argument).filter(|_| CALLBACKS.contains(&name) && index == 0);
             let Some((function, captured)) = found else {
                 self.expression(argument, environment);
                 continue;
             };
-            if let Some((root, written)) = root
-                && captured.contains(&root)
-            {
-                self.captured_receiver(root, written, name, at(argument.start_position()));
-            }
             let element = if let Shape::List(fields) = receiver { Shape::Entry(fields) } else { Shape::Unknown };
             if name == "sort" {
                 self.comparator(&function, at(argument.start_position()));
             }
             self.callback_body(&function, &captured, element, environment);
         }
-    }
-
-    fn captured_receiver(&mut self, root: &str, written: &str, method: &str, place: Place) {
-        let short = written.rsplit('.').next().unwrap_or(written);
-        let short = if short == root { "entries" } else { short };
-        let finding = self.world.source.error(
-            codes::RECEIVER_CAPTURED,
-            place,
-            format!("the callback reads `{root}` while `{method}` walks through `{written}`"),
-        );
-        self.out.push(
-            finding
-                .label(format!("`{root}` is in use here"))
-                .help(format!("take the list out first, then walk through it:\nlet {short} = {written};\n{short}.{method}(…)")),
-        );
     }
 
     fn callback_body(&mut self, name: &str, captured: &[&str], element: Shape, environment: &Environment<'a>) {
@@ -538,9 +502,7 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         self.allowed(name, call.args.len(), place);
         if CALLBACKS.contains(&name) && call.args.len() > 1 {
             let receiver = self.expression(&call.args[0], environment);
-            let text = written(&call.args[0]);
-            let root = variable(chain(&call.args[0]).0).zip(text.as_deref());
-            self.arguments(receiver, root, name, &call.args[1..], 0, environment);
+            self.arguments(receiver, name, &call.args[1..], environment);
             return result(name, receiver);
         }
         let mut first = Shape::Unknown;
