@@ -14,6 +14,8 @@ pub mod text;
 pub mod time;
 
 #[cfg(test)]
+mod pack;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

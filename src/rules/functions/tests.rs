@@ -9,7 +9,7 @@ use rhai::packages::{
 
 use super::*;
 
-fn engine() -> (Engine, Arc<Host>) {
+pub(super) fn engine() -> (Engine, Arc<Host>) {
     let mut engine = Engine::new_raw();
     for module in [
         ArithmeticPackage::new().as_shared_module(),
