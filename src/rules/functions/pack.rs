@@ -100,6 +100,9 @@ fn sample(engine: &Engine, topic: &str) -> Dynamic {
         "identResult" | "identResultKYC" => {
             r#"{"kyc":"WEBID","identId":"166956507","personKey":"PERS_1","status":"success","reason":null,"attachments":[]}"#
         }
+        "identRequestsCreated" => {
+            r#"{"kyc":"WEBID","key":"PERS_1","personKey":"PERS_1","actionId":"264618001","status":"pending","transactionId":null}"#
+        }
         other => panic!("no sample of {other}"),
     };
     let mut map = engine.parse_json(json, true).unwrap();
@@ -185,4 +188,15 @@ fn the_shipped_lists_are_read_without_a_finding_and_hold_countries() {
     assert!(risky.entries().iter().all(|entry| entry.len() == 2), "{:?}", risky.entries());
     assert!(risky.contains("KP") && risky.contains("Iran") && !risky.contains("DE"));
     assert_eq!(super::codes::compliance_status("100", &lists), super::codes::compliance_status("100", &Lists::empty()));
+}
+
+#[test]
+fn the_guide_opens_with_a_rule_of_the_pack() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md")).unwrap();
+    let shown = guide.split("```rhai\n").nth(1).unwrap().split("```").next().unwrap();
+    let shipped = &pack().files["compliance/data_change_failed.rhai"];
+    let shipped = std::str::from_utf8(shipped).unwrap();
+    for line in shown.lines() {
+        assert!(shipped.lines().any(|other| other == line), "not in the shipped rule: {line}");
+    }
 }
