@@ -82,7 +82,7 @@ impl Lists {
                     }
                     lists.insert(name.to_owned(), Arc::new(list));
                 }
-                Err(diagnostic) => found.push(diagnostic),
+                Err(diagnostic) => found.push(*diagnostic),
             }
         }
         (Self::with(lists, None), found)
@@ -178,9 +178,9 @@ impl List {
         list
     }
 
-    fn read(file: &str, bytes: &[u8], is_csv: bool) -> Result<Self, Diagnostic> {
+    fn read(file: &str, bytes: &[u8], is_csv: bool) -> Result<Self, Box<Diagnostic>> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
-            let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
             Diagnostic::error("L001", file, Place { line, column: 1 }, 1, "the list is not UTF-8 text")
                 .label("the first line that can't be read")
                 .help("save the file as UTF-8; until then the list does not exist and rules that ask for it are undecided")

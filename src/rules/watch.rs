@@ -37,7 +37,7 @@ const ENTRIES: usize = 20_000;
 const SLOW_CHECK: Duration = Duration::from_secs(5);
 const POLL_CHECK: Duration = Duration::from_secs(1);
 /// How often contents are compared: metadata can be forged or too coarse.
-const FULL_CHECK: Duration = Duration::from_secs(60);
+const FULL_CHECK: Duration = Duration::from_mins(1);
 
 /// A rules' folder as it stood: relative names with `/`.
 #[derive(Clone, Debug, Default)]

@@ -9,6 +9,7 @@ use super::time::Moment;
 pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// A function's error as a rule's runtime error: the verdict becomes undecided.
+#[expect(clippy::unnecessary_box_returns, reason = "Rhai's results carry the box")]
 pub(super) fn error(function: &str, message: impl std::fmt::Display) -> Box<EvalAltResult> {
     EvalAltResult::ErrorRuntime(format!("{function}: {message}").into(), Position::NONE).into()
 }

@@ -179,7 +179,7 @@ fn look_ups(engine: &mut Engine, host: &Arc<Host>) {
     engine.register_fn("contains", |list: &mut Listed, x: Dynamic| -> Answer<bool> {
         Ok(!x.is_unit() && list.0.contains(&argument::text("in list", x)?))
     });
-    engine.register_fn("len", |list: &mut Listed| -> i64 { list.0.len() as i64 });
+    engine.register_fn("len", |list: &mut Listed| -> i64 { i64::try_from(list.0.len()).unwrap_or(i64::MAX) });
     engine.register_fn("is_empty", |list: &mut Listed| -> bool { list.0.is_empty() });
     engine.register_fn("entries", |list: &mut Listed| -> Array {
         list.0.entries().iter().take(ENTRIES).map(|entry| entry.as_str().into()).collect()

@@ -22,7 +22,10 @@ fn pack() -> Snapshot {
 fn rules(engine: &Engine) -> Vec<Rule> {
     let snapshot = pack();
     assert!(snapshot.unreadable.is_empty(), "{:?}", snapshot.unreadable);
-    let files = snapshot.files.iter().filter(|(name, _)| name.ends_with(".rhai") && !name.starts_with("shared/"));
+    let files = snapshot
+        .files
+        .iter()
+        .filter(|(name, _)| name.rsplit_once('.').is_some_and(|(_, ending)| ending == "rhai") && !name.starts_with("shared/"));
     files
         .map(|(file, bytes)| {
             let source = String::from_utf8(bytes.to_vec()).unwrap();
@@ -47,7 +50,7 @@ fn engine() -> (Engine, Arc<super::Host>) {
     (engine, host)
 }
 
-fn text<'a>(map: &'a Map, name: &str) -> String {
+fn text(map: &Map, name: &str) -> String {
     map.get(name).and_then(|value| value.clone().into_string().ok()).unwrap_or_default()
 }
 
