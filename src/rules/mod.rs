@@ -11,6 +11,8 @@ pub mod lint;
 pub mod lists;
 pub mod literal;
 pub mod rehearsal;
+pub mod rule;
 pub mod sandbox;
 pub mod set;
+pub mod subject;
 pub mod watch;

@@ -1,1 +1,4 @@
 //! The `TESTS` of a rule file.
+
+#[derive(Clone, Debug)]
+pub struct Case;
