@@ -17,8 +17,8 @@ use std::{
 use rhai::{
     AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ModuleResolver, OptimizationLevel, Position, Shared, Stmt,
     packages::{
-        ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage, BasicStringPackage,
-        LogicPackage, MoreStringPackage, Package as _,
+        ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
+        BasicStringPackage, LogicPackage, MoreStringPackage, Package as _,
     },
 };
 
@@ -88,7 +88,13 @@ impl Mount {
 }
 
 impl ModuleResolver for Mount {
-    fn resolve(&self, _: &Engine, _: Option<&str>, path: &str, pos: Position) -> Result<Shared<rhai::Module>, Box<EvalAltResult>> {
+    fn resolve(
+        &self,
+        _: &Engine,
+        _: Option<&str>,
+        path: &str,
+        pos: Position,
+    ) -> Result<Shared<rhai::Module>, Box<EvalAltResult>> {
         let modules = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         modules.get(path).ok_or_else(|| Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), pos)))
     }

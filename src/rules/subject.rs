@@ -26,6 +26,9 @@ impl Subject {
 
     #[must_use]
     pub fn render(&self, event: &Event) -> String {
-        self.0.iter().map(|(text, path)| path.as_ref().map_or_else(|| text.clone(), |p| p.get(event).display().into_owned())).collect()
+        self.0
+            .iter()
+            .map(|(text, path)| path.as_ref().map_or_else(|| text.clone(), |p| p.get(event).display().into_owned()))
+            .collect()
     }
 }

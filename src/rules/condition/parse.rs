@@ -249,9 +249,9 @@ impl Parser<'_> {
                 let error = self.error_on(UNKNOWN_OPERATOR, entry, format!("unknown operator `{unknown}`"));
                 self.found.push(match proposal(unknown) {
                     Some(name) => error.label(format!("did you mean `{name}`?")),
-                    None if kind == Type::List => {
-                        error.label("not an operator").help(format!("for entries of the list: {field}: #{{ some: #{{ {unknown}: … }} }}"))
-                    }
+                    None if kind == Type::List => error
+                        .label("not an operator")
+                        .help(format!("for entries of the list: {field}: #{{ some: #{{ {unknown}: … }} }}")),
                     None => error.label("not an operator").help(format!("operators: {}", OPERATORS.join(", "))),
                 });
                 None
@@ -345,7 +345,7 @@ impl Parser<'_> {
             Type::Time | Type::List => false,
         };
         if !fits {
-            let message = format!("`{field}` is {} and is never equal to {}", kind.words(), literal.kind());
+            let message = format!("`{field}` is {} and can't be compared with {}", kind.words(), literal.kind());
             let error = self.error_at(WRONG_TYPE, literal, message);
             self.found.push(match (kind, &scalar) {
                 (Type::Text, Scalar::Int(number)) => error.label(format!("write \"{number}\"")),
@@ -384,9 +384,9 @@ fn contradiction(tests: &[Test], kind: Type) -> Option<String> {
         let possible = candidates.iter().any(|candidate| tests.iter().all(|test| admits(test, candidate)));
         return (!possible).then(|| "no value it allows passes the other tests".to_owned());
     }
-    let needs_value = tests.iter().any(|test| {
-        matches!(test, Test::Order(..) | Test::StartsWith(_) | Test::Contains(_) | Test::InList(_) | Test::Some(_))
-    });
+    let needs_value = tests
+        .iter()
+        .any(|test| matches!(test, Test::Order(..) | Test::StartsWith(_) | Test::Contains(_) | Test::InList(_) | Test::Some(_)));
     if needs_value && tests.contains(&Test::Blank(true)) {
         return Some("what is blank passes no other test".to_owned());
     }

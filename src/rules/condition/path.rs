@@ -54,7 +54,11 @@ impl Path {
         for part in text.split('.') {
             let (name, mut indices) = part.split_at(part.find('[').unwrap_or(part.len()));
             if name.is_empty() {
-                return Err(if part.is_empty() { "a name is missing at a dot".into() } else { "an index needs a name before it".into() });
+                return Err(if part.is_empty() {
+                    "a name is missing at a dot".into()
+                } else {
+                    "an index needs a name before it".into()
+                });
             }
             if let Some(odd) = name.chars().find(|c| c.is_whitespace() || c.is_control() || "]{}|\"`".contains(*c)) {
                 return Err(format!("`{}` can't stand in a field's name", odd.escape_debug()));
