@@ -70,6 +70,8 @@ struct Prepared {
     settings: Dynamic,
     /// The card's `quiet.same`.
     quiet: Option<Vec<Path>>,
+    /// See [`sandbox::recaptured`].
+    copied: Option<Arc<sandbox::Names>>,
 }
 
 /// The event in Rhai's form, made when the first rule asks for it.
@@ -238,7 +240,9 @@ impl Evaluator {
         let arguments = (event.converted().clone(), settings);
         // Imports are statements at the file's top; without any there is nothing to run there.
         let options = CallFnOptions::new().eval_ast(!script.imports.is_empty());
+        let copied = self.prepare(rule).copied.clone();
         let Self { sandbox, scope, .. } = self;
+        sandbox.copied.switch(copied);
         scope.clear();
         let answer = catch_unwind(AssertUnwindSafe(|| {
             sandbox.engine.call_fn_with_options::<Dynamic>(options, scope, &script.ast, name, arguments)
@@ -258,6 +262,7 @@ impl Evaluator {
             settings: convert::dynamic(&rule.settings),
             // Refused at load; a key without one of its fields would group too much.
             quiet: rule.card.quiet.as_ref().and_then(|quiet| quiet.same.iter().map(|path| Path::parse(path).ok()).collect()),
+            copied: rule.script.as_ref().and_then(|script| sandbox::recaptured(&script.ast)),
         })
     }
 

@@ -6,6 +6,7 @@
 //! inside a single operation, see [`widest_call`]). Whoever evaluates also needs [`STACK`] bytes of stack and `catch_unwind`.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, PoisonError, RwLock,
@@ -14,8 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use rhai::{
-    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ModuleResolver, OptimizationLevel, Position, Shared, Stmt,
+    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, ModuleResolver, OptimizationLevel, Position, Shared, Stmt,
     packages::{
         ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
         BasicStringPackage, LogicPackage, MoreStringPackage, Package as _,
@@ -100,11 +102,33 @@ impl ModuleResolver for Mount {
     }
 }
 
+/// Variables that are handed out as copies.
+///
+/// In `event.mismatches.filter(|m| event.status == "x")` the callback captures the variable that the chain has locked, which Rhai refuses
+/// as a data race. A copy needs no lock. Copying costs as much as the value is large, so it is for the variables that need it only; see
+/// [`recaptured`].
+#[derive(Clone, Debug, Default)]
+pub struct Copied(Arc<ArcSwapOption<Names>>);
+
+/// Names of variables.
+pub type Names = BTreeSet<ImmutableString>;
+
+impl Copied {
+    /// For the evaluations that follow.
+    pub fn switch(&self, names: Option<Arc<Names>>) {
+        // Almost always nothing, in the place of nothing.
+        if names.is_some() || self.0.load().is_some() {
+            self.0.store(names);
+        }
+    }
+}
+
 /// An engine with its fuse and its modules: what one evaluating thread owns.
 pub struct Sandbox {
     pub engine: Engine,
     pub fuse: Arc<Fuse>,
     pub modules: Mount,
+    pub copied: Copied,
 }
 
 impl fmt::Debug for Sandbox {
@@ -122,7 +146,17 @@ impl Sandbox {
         let mut engine = limited(host, modules.clone());
         let asked = fuse.clone();
         engine.on_progress(move |operations| (operations % EVERY == 0 && asked.is_blown()).then_some(Dynamic::UNIT));
-        Self { engine, fuse, modules }
+        let copied = Copied::default();
+        let names = copied.clone();
+        #[expect(deprecated, reason = "marked as volatile, not as deprecated; the version is pinned")]
+        engine.on_var(move |name, _, context| {
+            let copied = names.0.load();
+            if !copied.as_ref().is_some_and(|copied| copied.contains(name)) {
+                return Ok(None);
+            }
+            Ok(context.scope().get(name).map(Dynamic::flatten_clone))
+        });
+        Self { engine, fuse, modules, copied }
     }
 }
 
@@ -184,6 +218,30 @@ fn limited(host: &Arc<Host>, modules: Mount) -> Engine {
         .on_print(|_| {})
         .on_debug(|_, _, _| {});
     engine
+}
+
+/// The variables that a callback captures while a chain that starts at them is under way; none if there are none.
+#[must_use]
+pub fn recaptured(ast: &AST) -> Option<Arc<Names>> {
+    let mut names = Names::new();
+    ast.walk(&mut |path: &[ASTNode]| {
+        if let Some((ASTNode::Stmt(Stmt::Share(captured)), around)) = path.split_last() {
+            let roots = around.iter().filter_map(|node| match node {
+                ASTNode::Expr(Expr::Dot(chain, ..) | Expr::Index(chain, ..)) => root(&chain.lhs),
+                _ => None,
+            });
+            names.extend(roots.filter(|root| captured.iter().any(|(variable, _)| variable.name == *root)).cloned());
+        }
+        true
+    });
+    (!names.is_empty()).then(|| Arc::new(names))
+}
+
+fn root(expression: &Expr) -> Option<&ImmutableString> {
+    match expression {
+        Expr::Variable(variable, ..) => Some(&variable.1),
+        _ => None,
+    }
 }
 
 /// The call with the most arguments, if it has more than [`WIDEST_CALL`]: such a call must be refused at load.
