@@ -61,7 +61,7 @@ impl Condition {
     /// Reads a `where` table.
     ///
     /// # Errors
-    /// Everything that is wrong with it, codes R101 to R109.
+    /// Everything that is wrong with it, codes R012 and R102 to R109.
     pub fn parse(literal: &Literal, file: &str, known: &dyn Fields) -> Result<Self, Vec<Diagnostic>> {
         parse::condition(literal, file, known).map(Self)
     }

@@ -16,7 +16,6 @@ use crate::model::{
 const DEPTH: usize = 16;
 
 /// The event as rules see it.
-#[must_use]
 pub fn event(event: &Event) -> Dynamic {
     let known = topic::find(&event.topic).map_or(&[][..], |topic| topic.fields);
     let mut map = fields(&event.body, known);
@@ -62,7 +61,6 @@ fn absent(field: &Field) -> Dynamic {
 }
 
 /// A plain value in Rhai.
-#[must_use]
 pub fn dynamic(value: &Value) -> Dynamic {
     match value {
         Value::Null => Dynamic::UNIT,

@@ -198,31 +198,22 @@ impl Evaluator {
     /// What a match says: each function's answer, else the card's.
     fn finding(&mut self, rule: &CompiledRule, event: &mut Lazy<'_>, settings: Option<&Dynamic>) -> Finding {
         let card = &rule.card;
-        let mut fallbacks = Vec::new();
-        let mut ask = |name: &str, has: fn(&Script) -> bool| -> Option<Dynamic> {
-            let script = rule.script.as_ref().filter(|script| has(script))?;
-            self.call(rule, script, name, event, settings).map_err(|failure| fallbacks.push(failure.fallback(name))).ok()
-        };
-        let severity = ask("severity", |script| script.severity);
-        let subject = ask("subject", |script| script.subject);
-        let details = ask("details", |script| script.details);
-        let send_to = ask("send_to", |script| script.send_to);
-
-        let mut usable = Usable { fallbacks };
-        let severity = usable.or(severity, "severity", "a severity", severity_of).unwrap_or(card.severity);
-        let from_function = usable.or(subject, "subject", "a text that is not blank", text_of);
-        let details = usable.or(details, "details", "a map of plain values", details_of);
-        let send_to = usable.or(send_to, "send_to", "channel or group names", names_of).unwrap_or_else(|| card.send_to.clone());
+        let mut asking = Asking { evaluator: self, rule, event, settings, fallbacks: Vec::new() };
+        let severity = asking.ask("severity", |script| script.severity, "a severity", severity_of);
+        let subject = asking.ask("subject", |script| script.subject, "a text that is not blank", text_of);
+        let details = asking.ask("details", |script| script.details, "a map of plain values", details_of);
+        let send_to = asking.ask("send_to", |script| script.send_to, "channel or group names", names_of);
+        let fallbacks = asking.fallbacks;
         let event = event.event;
         Finding {
-            severity,
-            subject: from_function
+            severity: severity.unwrap_or(card.severity),
+            subject: subject
                 .unwrap_or_else(|| rule.subject.as_ref().map_or_else(|| card.title.clone(), |subject| subject.render(event))),
             masked_subject: rule.masked_subject.as_ref().map_or_else(|| card.title.clone(), |subject| subject.render(event)),
             details,
-            send_to,
+            send_to: send_to.unwrap_or_else(|| card.send_to.clone()),
             quiet_key: self.prepare(rule).quiet.as_ref().and_then(|paths| quiet_key(paths, event)),
-            fallbacks: usable.fallbacks,
+            fallbacks,
             unknown_words: self.host.take_unknown_words(),
         }
     }
@@ -249,7 +240,7 @@ impl Evaluator {
         }));
         match answer {
             Ok(Ok(answer)) => Ok(answer.flatten()),
-            Ok(Err(error)) => Err(Failure::of(&error, script.ast.source())),
+            Ok(Err(error)) => Err(Failure::of(&error, &script.ast)),
             Err(_) => {
                 self.rebuild();
                 Err(Failure::panic())
@@ -277,25 +268,23 @@ impl Evaluator {
     }
 }
 
-/// Turns answers into what is wanted, and remembers those that can't be used.
-struct Usable {
+/// Asks a rule's functions after its match, and remembers which of them gave nothing usable.
+struct Asking<'a, 'e> {
+    evaluator: &'a mut Evaluator,
+    rule: &'a CompiledRule,
+    event: &'a mut Lazy<'e>,
+    settings: Option<&'a Dynamic>,
     fallbacks: Vec<String>,
 }
 
-impl Usable {
-    fn or<T>(
-        &mut self,
-        answer: Option<Dynamic>,
-        name: &str,
-        wanted: &str,
-        read: impl FnOnce(&Dynamic) -> Option<T>,
-    ) -> Option<T> {
-        let answer = answer?;
-        let read = read(&answer);
-        if read.is_none() {
-            self.fallbacks.push(Failure::unusable(answer.type_name(), wanted).fallback(name));
-        }
-        read
+impl Asking<'_, '_> {
+    fn ask<T>(&mut self, name: &str, has: fn(&Script) -> bool, wanted: &str, read: fn(&Dynamic) -> Option<T>) -> Option<T> {
+        let script = self.rule.script.as_ref().filter(|script| has(script))?;
+        let answer = self.evaluator.call(self.rule, script, name, self.event, self.settings);
+        answer
+            .and_then(|answer| read(&answer).ok_or_else(|| Failure::unusable(answer.type_name(), wanted)))
+            .map_err(|failure| self.fallbacks.push(failure.fallback(name)))
+            .ok()
     }
 }
 

@@ -10,14 +10,15 @@ use std::{
     fmt,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
 use rhai::{
-    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, ModuleResolver, OptimizationLevel, Position, Shared, Stmt,
+    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, ModuleResolver, OptimizationLevel, Position, Shared,
+    Stmt,
     packages::{
         ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
         BasicStringPackage, LogicPackage, MoreStringPackage, Package as _,
@@ -107,8 +108,12 @@ impl ModuleResolver for Mount {
 /// In `event.mismatches.filter(|m| event.status == "x")` the callback captures the variable that the chain has locked, which Rhai refuses
 /// as a data race. A copy needs no lock. Copying costs as much as the value is large, so it is for the variables that need it only; see
 /// [`recaptured`].
-#[derive(Clone, Debug, Default)]
-pub struct Copied(Arc<ArcSwapOption<Names>>);
+#[derive(Debug, Default)]
+pub struct Copied {
+    /// Asked at every access to a variable, and almost always false.
+    any: AtomicBool,
+    names: ArcSwapOption<Names>,
+}
 
 /// Names of variables.
 pub type Names = BTreeSet<ImmutableString>;
@@ -116,10 +121,16 @@ pub type Names = BTreeSet<ImmutableString>;
 impl Copied {
     /// For the evaluations that follow.
     pub fn switch(&self, names: Option<Arc<Names>>) {
+        let any = names.is_some();
         // Almost always nothing, in the place of nothing.
-        if names.is_some() || self.0.load().is_some() {
-            self.0.store(names);
+        if any || self.any.load(Ordering::Relaxed) {
+            self.names.store(names);
+            self.any.store(any, Ordering::Relaxed);
         }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.any.load(Ordering::Relaxed) && self.names.load().as_ref().is_some_and(|names| names.contains(name))
     }
 }
 
@@ -128,7 +139,7 @@ pub struct Sandbox {
     pub engine: Engine,
     pub fuse: Arc<Fuse>,
     pub modules: Mount,
-    pub copied: Copied,
+    pub copied: Arc<Copied>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -146,15 +157,12 @@ impl Sandbox {
         let mut engine = limited(host, modules.clone());
         let asked = fuse.clone();
         engine.on_progress(move |operations| (operations % EVERY == 0 && asked.is_blown()).then_some(Dynamic::UNIT));
-        let copied = Copied::default();
-        let names = copied.clone();
+        let copied = Arc::new(Copied::default());
+        let asked = copied.clone();
         #[expect(deprecated, reason = "marked as volatile, not as deprecated; the version is pinned")]
         engine.on_var(move |name, _, context| {
-            let copied = names.0.load();
-            if !copied.as_ref().is_some_and(|copied| copied.contains(name)) {
-                return Ok(None);
-            }
-            Ok(context.scope().get(name).map(Dynamic::flatten_clone))
+            let copy = asked.contains(name).then(|| context.scope().get(name).map(Dynamic::flatten_clone));
+            Ok(copy.flatten())
         });
         Self { engine, fuse, modules, copied }
     }

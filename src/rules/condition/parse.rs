@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-const UNKNOWN_FIELD: &str = "R101";
+/// The same as in functions.
+const UNKNOWN_FIELD: &str = "R012";
 const BAD_PATH: &str = "R102";
 const UNKNOWN_OPERATOR: &str = "R103";
 const BAD_OPERAND: &str = "R104";

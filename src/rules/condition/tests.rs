@@ -310,7 +310,7 @@ fn mistakes_are_refused_with_a_proposal() {
     .collect();
     insta::assert_snapshot!(all.join("\n"), @r#"
     {"staus":"x"}
-      R101 unknown field `staus` | did you mean `status`?
+      R012 unknown field `staus` | did you mean `status`?
     {"a b":"x"}
       R102 `a b` is no field: ` ` can't stand in a field's name | expected a name such as `status` or "mismatches[0].value"
     {"status":{"nto":"x"}}
@@ -387,7 +387,7 @@ fn mistakes_about_numbers_and_lists_are_refused() {
     {"mismatches":{"some":{}}}
       R109 `some` does not say what the entry must be | for any entry at all: #{ blank: false }
     {"mismatches":{"some":{"feldName":"x"}}}
-      R101 unknown field `feldName` | did you mean `fieldName`?
+      R012 unknown field `feldName` | did you mean `fieldName`?
     {"mismatches":{"some":{"value":5}}}
       R105 `value` is text and can't be compared with a whole number | write "5"
     "#);

@@ -1,7 +1,7 @@
 //! What went wrong in a rule's code, told without data: Rhai's own messages quote operands, thrown values and index keys, all of which
 //! may come from the event.
 
-use rhai::{EvalAltResult, Position};
+use rhai::{AST, ASTNode, EvalAltResult, Expr, Position, Stmt};
 
 use crate::model::verdict::{Undecided, UndecidedKind};
 
@@ -15,10 +15,9 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// `source`: the rule file's name, if the tree has it.
-    pub(super) fn of(error: &EvalAltResult, source: Option<&str>) -> Self {
-        let (cause, at, module) = innermost(error, source);
-        let what = describe(cause);
+    pub(super) fn of(error: &EvalAltResult, ast: &AST) -> Self {
+        let (cause, at, module) = innermost(error, ast.source());
+        let what = describe(cause, ast);
         Self {
             kind: match cause {
                 EvalAltResult::ErrorTooManyOperations(_) => UndecidedKind::Budget,
@@ -75,13 +74,14 @@ fn innermost<'a>(error: &'a EvalAltResult, source: Option<&str>) -> (&'a EvalAlt
 }
 
 /// Only what the rule's author wrote or a type's name, never a value.
-fn describe(error: &EvalAltResult) -> String {
+fn describe(error: &EvalAltResult, ast: &AST) -> String {
     use EvalAltResult as E;
     let text = match error {
         E::ErrorVariableNotFound(..) | E::ErrorForbiddenVariable(..) | E::ErrorVariableExists(..) => "an unknown variable",
+        E::ErrorPropertyNotFound(name, _) if is_written(ast, name) => return format!("there is no field `{name}`"),
         E::ErrorPropertyNotFound(..) => "a field that is not there",
         E::ErrorIndexNotFound(..) => "an index that is not there",
-        E::ErrorFunctionNotFound(signature, _) => return function_not_found(signature),
+        E::ErrorFunctionNotFound(signature, _) => return function_not_found(signature, ast),
         E::ErrorModuleNotFound(..) | E::ErrorInModule(..) => "a module that is not there",
         E::ErrorUnboundThis(_) => "`this` outside of a method",
         E::ErrorMismatchDataType(expected, actual, _) | E::ErrorMismatchOutputType(expected, actual, _) => {
@@ -109,14 +109,27 @@ fn describe(error: &EvalAltResult) -> String {
     text.to_owned()
 }
 
-/// A signature holds a name and types. The name may have been computed, so only one that could stand in a rule is repeated.
-fn function_not_found(signature: &str) -> String {
+/// Whether the rule's text has the field or the function by this name. A computed name may hold data; a written one is the author's.
+fn is_written(ast: &AST, name: &str) -> bool {
+    let mut written = false;
+    ast.walk(&mut |path: &[ASTNode]| {
+        written |= match path.last() {
+            Some(ASTNode::Expr(Expr::Property(property, _))) => property.2 == name,
+            Some(ASTNode::Expr(Expr::FnCall(call, _) | Expr::MethodCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _))) => {
+                call.name == name
+            }
+            _ => false,
+        };
+        !written
+    });
+    written
+}
+
+/// A signature holds a name and types.
+fn function_not_found(signature: &str, ast: &AST) -> String {
     let (name, types) = signature.split_once('(').unwrap_or((signature, ""));
     let name = name.trim();
-    let written =
-        !name.is_empty() && name.len() <= 40 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
-    let operator = matches!(name, "+" | "-" | "*" | "/" | "%" | "**" | "<" | ">" | "<=" | ">=" | "==" | "!=" | "!" | "in" | "..");
-    if !(written || operator) {
+    if !is_written(ast, name) {
         return "a function that is not there".to_owned();
     }
     let types: Vec<&str> =

@@ -199,7 +199,9 @@ fn without_functions_the_card_speaks() {
 
 #[test]
 fn a_blank_key_never_groups() {
-    let Some(Verdict::Match(found)) = judge_with("", &event("mismatches", r#"{"personKey":" "}"#), None, None) else { panic!("no match") };
+    let Some(Verdict::Match(found)) = judge_with("", &event("mismatches", r#"{"personKey":" "}"#), None, None) else {
+        panic!("no match")
+    };
     assert_eq!(found.quiet_key, None);
 }
 
@@ -226,8 +228,8 @@ fn what_fails_after_the_match_leaves_the_card_s_value_and_says_so() {
     assert_eq!((found.severity, found.subject.as_str()), (Severity::Medium, "Nationality differs"));
     assert_eq!(found.send_to, ["kyc-operations"]);
     insta::assert_snapshot!(found.fallbacks.join("\n"), @r#"
-    `subject` failed in line 3: the rule, or a function it calls, refused with an error
     `severity` failed: answered a text, not a severity
+    `subject` failed in line 3: the rule, or a function it calls, refused with an error
     `details` failed: answered a list, not a map of plain values
     `send_to` failed: answered a list, not channel or group names
     "#);
@@ -270,7 +272,7 @@ fn every_way_to_fail_is_undecided_with_line_and_reason_and_without_data() {
     fn when(event, settings) { }
         error None: `when`: answered nothing, (), not true or false
     fn when(event, settings) {  event.staus == 1 }
-        error Some(2): `when`: a field that is not there
+        error Some(2): `when`: there is no field `staus`
     fn when(event, settings) { event.mismatches[7].value == 1 }
         error Some(1): `when`: an index beyond a list of 2
     fn when(event, settings) { event[event.personKey] }
@@ -398,9 +400,9 @@ fn a_callback_may_use_the_variable_whose_list_it_runs_over() {
         r#"fn when(event, settings) { event.mismatches.filter(|m| event.personKey == "PERS_1" && m.value == "DE").len() == 1 }"#,
         r#"fn when(event, settings) { event.mismatches.some(|m| event.mismatches.some(|n| event.personKey == "PERS_1" && n.value == "DE")) }"#,
         r#"fn when(event, settings) { helper(event) } fn helper(e) { e.mismatches.filter(|m| m.value == "DE").some(|m| e.late == false) }"#,
-        r#"fn when(event, settings) { let ms = event.mismatches; ms.filter(|m| ms.len() == 2).len() == 2 }"#,
-        r#"fn when(event, settings) { settings.watched.some(|w| settings.watched[0] == w) }"#,
-        r#"fn when(event, settings) { let n = 0; event.mismatches.for_each(|| n += 1); n == 2 }"#,
+        "fn when(event, settings) { let ms = event.mismatches; ms.filter(|m| ms.len() == 2).len() == 2 }",
+        "fn when(event, settings) { settings.watched.some(|w| settings.watched[0] == w) }",
+        "fn when(event, settings) { let n = 0; event.mismatches.for_each(|| n += 1); n == 2 }",
     ] {
         assert_eq!(finding(script).severity, Severity::Medium, "{script}");
     }
