@@ -1,7 +1,7 @@
 //! A card's subject: text with `{field}` and `{field|text when absent}`, checked at load and filled in for each match.
 
 use super::condition::Path;
-use crate::model::{event::Event, value::Value};
+use crate::model::event::Event;
 
 /// A subject template.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,17 +92,16 @@ impl Subject {
         for part in &self.parts {
             match part {
                 Part::Text(plain) => text.push_str(plain),
-                Part::Field(placeholder) => match shown(&placeholder.path, event) {
-                    Some(value) => text.push_str(&value),
-                    None => text.push_str(placeholder.otherwise.as_deref().unwrap_or("-")),
-                },
+                Part::Field(placeholder) => {
+                    let value = placeholder.path.get(event);
+                    if value.is_blank() {
+                        text.push_str(placeholder.otherwise.as_deref().unwrap_or("-"));
+                    } else {
+                        text.push_str(&value.display());
+                    }
+                }
             }
         }
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
-}
-
-/// A field's value for people; none: blank.
-fn shown(path: &Path, event: &Event) -> Option<String> {
-    path.get(event).filter(|value: &&Value| !value.is_blank()).map(|value| value.display().into_owned())
 }
