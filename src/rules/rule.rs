@@ -14,6 +14,7 @@ pub struct CompiledRule {
     pub settings: Value,
     pub script: Option<Script>,
     pub cases: Vec<Case>,
+    pub sources: std::collections::BTreeMap<String, Arc<[u8]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,4 +26,5 @@ pub struct Script {
     pub details: bool,
     pub send_to: bool,
     pub imports: Vec<String>,
+    pub modules: Arc<super::set::Modules>,
 }

@@ -32,12 +32,25 @@ impl Generation {
     }
 }
 
+#[derive(Clone, Debug)]
+pub struct Module {
+    pub ast: rhai::AST,
+    pub bytes: Arc<[u8]>,
+    pub imports: Vec<String>,
+    pub functions: Vec<(String, usize)>,
+}
+
 #[derive(Debug, Default)]
-pub struct Modules(BTreeMap<String, Arc<rhai::Module>>);
+pub struct Modules(BTreeMap<String, Arc<Module>>);
 
 impl Modules {
     #[must_use]
-    pub fn get(&self, path: &str) -> Option<Arc<rhai::Module>> {
-        self.0.get(path).cloned()
+    pub fn of(ready: BTreeMap<String, Arc<Module>>) -> Self {
+        Self(ready)
+    }
+
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Arc<Module>> {
+        self.0.get(path)
     }
 }
