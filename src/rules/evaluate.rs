@@ -26,7 +26,7 @@ use super::{
     lists::Lists,
     rule::{CompiledRule, Script},
     sandbox::{self, Sandbox},
-    set::{Generation, Modules},
+    set::Generation,
 };
 use crate::model::{
     event::Event,
@@ -50,19 +50,18 @@ pub struct Evaluator {
     host: Arc<Host>,
     sandbox: Sandbox,
     scope: Scope<'static>,
-    /// What host functions and imports see now.
+    /// What host functions see now.
     world: Option<World>,
     /// Settings and quiet paths by a rule's hash, for the generation in force.
     prepared: HashMap<Digest, Prepared>,
 }
 
-/// What a rule may reach besides the event.
+/// What host functions may reach, and of which generation.
 #[derive(Debug)]
 struct World {
     /// Of the generation.
     hash: Digest,
     lists: Arc<Lists>,
-    modules: Arc<Modules>,
 }
 
 #[derive(Debug)]
@@ -107,7 +106,7 @@ impl Evaluator {
     /// Judges an event by all running rules of its topic. Matches and undecided verdicts are appended to `out`, in the generation's order.
     pub fn judge(&mut self, generation: &Generation, event: &Event, out: &mut Vec<Judgement>) -> Tally {
         let rules = generation.for_topic(&event.topic).iter().filter_map(|index| generation.rules.get(*index as usize));
-        self.enter(generation.hash, &generation.lists, &generation.modules);
+        self.enter(generation.hash, &generation.lists);
         self.judge_all(rules, &generation.lists, event, out)
     }
 
@@ -124,7 +123,7 @@ impl Evaluator {
             return None;
         }
         let lists = lists.unwrap_or(&generation.lists);
-        self.enter(generation.hash, lists, &generation.modules);
+        self.enter(generation.hash, lists);
         self.verdict(rule, &mut Lazy::new(event), lists, settings)
     }
 
@@ -149,17 +148,16 @@ impl Evaluator {
         tally
     }
 
-    /// Switches what host functions and imports see, if it is another than the last event's.
-    fn enter(&mut self, hash: Digest, lists: &Arc<Lists>, modules: &Arc<Modules>) {
-        let same = |world: &World| world.hash == hash && Arc::ptr_eq(&world.lists, lists) && Arc::ptr_eq(&world.modules, modules);
-        if self.world.as_ref().is_some_and(same) {
+    /// Switches what host functions see, if it is another than the last event's.
+    fn enter(&mut self, hash: Digest, lists: &Arc<Lists>) {
+        if self.world.as_ref().is_some_and(|world| world.hash == hash && Arc::ptr_eq(&world.lists, lists)) {
             return;
         }
         self.host.use_lists(lists.clone());
-        self.sandbox.modules.switch(modules.clone());
         // Every reload ends here, so what withdrawn rules left behind goes too.
         self.prepared.clear();
-        self.world = Some(World { hash, lists: lists.clone(), modules: modules.clone() });
+        self.sandbox.modules.forget();
+        self.world = Some(World { hash, lists: lists.clone() });
     }
 
     fn verdict(&mut self, rule: &CompiledRule, event: &mut Lazy<'_>, lists: &Lists, settings: Option<&Value>) -> Option<Verdict> {
@@ -230,7 +228,11 @@ impl Evaluator {
         // Copies: what a function does to them, no other sees.
         let arguments = (event.converted().clone(), settings);
         // Imports are statements at the file's top; without any there is nothing to run there.
-        let options = CallFnOptions::new().eval_ast(!script.imports.is_empty());
+        let imports = !script.imports.is_empty();
+        if imports {
+            self.sandbox.modules.switch(&script.modules);
+        }
+        let options = CallFnOptions::new().eval_ast(imports);
         let copied = self.prepare(rule).copied.clone();
         let Self { sandbox, scope, .. } = self;
         sandbox.copied.switch(copied);
@@ -261,9 +263,6 @@ impl Evaluator {
     fn rebuild(&mut self) {
         self.sandbox = Sandbox::new(&self.host);
         self.scope = Scope::new();
-        if let Some(world) = &self.world {
-            self.sandbox.modules.switch(world.modules.clone());
-        }
         self.sandbox.fuse.arm();
     }
 }

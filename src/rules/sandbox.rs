@@ -6,10 +6,10 @@
 //! inside a single operation, see [`widest_call`]). Whoever evaluates also needs [`STACK`] bytes of stack and `catch_unwind`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,8 +17,8 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use rhai::{
-    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, ModuleResolver, OptimizationLevel, Position, Shared,
-    Stmt,
+    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, Module, ModuleResolver, OptimizationLevel, Position,
+    Scope, Shared, Stmt,
     packages::{
         ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
         BasicStringPackage, LogicPackage, MoreStringPackage, Package as _,
@@ -80,26 +80,71 @@ impl Fuse {
     }
 }
 
-/// The modules that `import` finds, switched with the generation. Touches no file.
-#[derive(Clone, Debug, Default)]
-pub struct Mount(Arc<RwLock<Arc<Modules>>>);
+/// The modules that `import` finds: those that the rule was compiled with, and no file.
+#[derive(Debug, Default)]
+pub struct Mount(Mutex<Mounted>);
+
+#[derive(Debug, Default)]
+struct Mounted {
+    current: Arc<Modules>,
+    /// Modules that were evaluated, by the set they belong to: what they import themselves is part of them.
+    ready: Vec<(Arc<Modules>, BTreeMap<String, Shared<Module>>)>,
+    /// What is being evaluated, to find circles.
+    loading: Vec<String>,
+}
 
 impl Mount {
-    pub fn switch(&self, modules: Arc<Modules>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = modules;
+    /// For the evaluations that follow.
+    pub fn switch(&self, modules: &Arc<Modules>) {
+        let mut mounted = self.lock();
+        mounted.current = modules.clone();
+        mounted.loading.clear();
+    }
+
+    /// Lets go of what was evaluated, for a new generation.
+    pub fn forget(&self) {
+        self.lock().ready.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mounted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ModuleResolver for Mount {
-    fn resolve(
-        &self,
-        _: &Engine,
-        _: Option<&str>,
-        path: &str,
-        pos: Position,
-    ) -> Result<Shared<rhai::Module>, Box<EvalAltResult>> {
-        let modules = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        modules.get(path).ok_or_else(|| Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), pos)))
+impl Mounted {
+    fn set(&mut self) -> &mut BTreeMap<String, Shared<Module>> {
+        let index = self.ready.iter().position(|(modules, _)| Arc::ptr_eq(modules, &self.current)).unwrap_or_else(|| {
+            self.ready.push((self.current.clone(), BTreeMap::new()));
+            self.ready.len() - 1
+        });
+        &mut self.ready[index].1
+    }
+}
+
+/// The resolver that an engine owns.
+struct Resolver(Arc<Mount>);
+
+impl ModuleResolver for Resolver {
+    fn resolve(&self, engine: &Engine, _: Option<&str>, path: &str, pos: Position) -> Result<Shared<Module>, Box<EvalAltResult>> {
+        let missing = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), pos));
+        let ast = {
+            let mut mounted = self.0.lock();
+            if let Some(ready) = mounted.set().get(path) {
+                return Ok(ready.clone());
+            }
+            if mounted.loading.iter().any(|loading| loading == path) {
+                return Err(missing());
+            }
+            let ast = mounted.current.get(path).ok_or_else(missing)?.ast.clone();
+            mounted.loading.push(path.to_owned());
+            ast
+        };
+        let module = Module::eval_ast_as_new(Scope::new(), &ast, engine).map(Shared::new);
+        let mut mounted = self.0.lock();
+        mounted.loading.retain(|loading| loading != path);
+        let module = module.map_err(|error| EvalAltResult::ErrorInModule(path.to_owned(), error, pos))?;
+        mounted.set().insert(path.to_owned(), module.clone());
+        Ok(module)
     }
 }
 
@@ -138,7 +183,7 @@ impl Copied {
 pub struct Sandbox {
     pub engine: Engine,
     pub fuse: Arc<Fuse>,
-    pub modules: Mount,
+    pub modules: Arc<Mount>,
     pub copied: Arc<Copied>,
 }
 
@@ -153,7 +198,7 @@ impl Sandbox {
     #[must_use]
     pub fn new(host: &Arc<Host>) -> Self {
         let fuse = Arc::new(Fuse::default());
-        let modules = Mount::default();
+        let modules = Arc::<Mount>::default();
         let mut engine = limited(host, modules.clone());
         let asked = fuse.clone();
         engine.on_progress(move |operations| (operations % EVERY == 0 && asked.is_blown()).then_some(Dynamic::UNIT));
@@ -171,7 +216,7 @@ impl Sandbox {
 /// An evaluating engine whose fuse starts with the first operation of each evaluation. It knows no modules.
 #[must_use]
 pub fn engine(host: &Arc<Host>) -> Engine {
-    let mut engine = limited(host, Mount::default());
+    let mut engine = limited(host, Arc::default());
     let fuse = Fuse::default();
     engine.on_progress(move |operations| {
         if operations <= 1 {
@@ -188,7 +233,7 @@ pub fn compiler() -> Engine {
     engine(&Host::new())
 }
 
-fn limited(host: &Arc<Host>, modules: Mount) -> Engine {
+fn limited(host: &Arc<Host>, modules: Arc<Mount>) -> Engine {
     // Neither the core package (it holds `sleep`), nor time, blobs or bit fields.
     let mut engine = Engine::new_raw();
     for package in [
@@ -219,7 +264,7 @@ fn limited(host: &Arc<Host>, modules: Mount) -> Engine {
         .set_max_variables(128)
         .set_max_functions(64)
         .set_max_modules(MODULES)
-        .set_module_resolver(modules)
+        .set_module_resolver(Resolver(modules))
         .set_strict_variables(true)
         .set_fail_on_invalid_map_property(true)
         .disable_symbol("eval")

@@ -16,7 +16,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn of(error: &EvalAltResult, ast: &AST) -> Self {
-        let (cause, at, module) = innermost(error, ast.source());
+        let (cause, at, module) = innermost(error, ast);
         let what = describe(cause, ast);
         Self {
             kind: match cause {
@@ -25,7 +25,7 @@ impl Failure {
                 _ => UndecidedKind::Error,
             },
             line: at.line(),
-            what: if module { format!("{what}, in an imported module") } else { what },
+            what: if module { format!("{what}, inside what this line calls") } else { what },
         }
     }
 
@@ -52,12 +52,16 @@ impl Failure {
 }
 
 /// The cause, its position in the rule file, and whether it lies in a module: there the position is the call's.
-fn innermost<'a>(error: &'a EvalAltResult, source: Option<&str>) -> (&'a EvalAltResult, Position, bool) {
+fn innermost<'a>(error: &'a EvalAltResult, ast: &AST) -> (&'a EvalAltResult, Position, bool) {
+    let own = |name: &str, from: &str| {
+        ast.iter_functions().any(|function| function.name == name)
+            && (from.is_empty() || ast.source().is_none_or(|source| source == from))
+    };
     let (mut cause, mut at, mut module) = (error, error.position(), false);
     loop {
         let inner = match cause {
-            EvalAltResult::ErrorInFunctionCall(_, from, inner, _) => {
-                module |= !from.is_empty() && source.is_some_and(|source| source != from);
+            EvalAltResult::ErrorInFunctionCall(name, from, inner, _) => {
+                module |= !own(name, from);
                 inner
             }
             EvalAltResult::ErrorInModule(_, inner, _) => {

@@ -15,7 +15,11 @@ use crate::{
         value::Map,
         verdict::{Undecided, UndecidedKind},
     },
-    rules::{condition::Condition, subject::Subject},
+    rules::{
+        condition::Condition,
+        set::{Module, Modules},
+        subject::Subject,
+    },
 };
 
 const MISMATCHES: &str = r#"{"identId":"166956507","personKey":"PERS_1","created":"2023-06-01T13:23:17.706Z","mismatches":[
@@ -101,9 +105,11 @@ fn compiled(id: &str, script: &str) -> CompiledRule {
             details: has("details"),
             send_to: has("send_to"),
             imports: Vec::new(),
+            modules: Arc::default(),
             ast,
         }),
         cases: Vec::new(),
+        sources: BTreeMap::new(),
     }
 }
 
@@ -242,6 +248,7 @@ fn every_way_to_fail_is_undecided_with_line_and_reason_and_without_data() {
         "fn when(event, settings) { 1 }",
         "fn when(event, settings) { }",
         "fn when(event, settings) {\n event.staus == 1 }",
+        "fn when(event, settings) {\n event.mismatches.some(|m|\n m.valu == 1) }",
         "fn when(event, settings) { event.mismatches[7].value == 1 }",
         "fn when(event, settings) { event[event.personKey] }",
         "fn when(event, settings) { throw event.personKey }",
@@ -273,6 +280,8 @@ fn every_way_to_fail_is_undecided_with_line_and_reason_and_without_data() {
         error None: `when`: answered nothing, (), not true or false
     fn when(event, settings) {  event.staus == 1 }
         error Some(2): `when`: there is no field `staus`
+    fn when(event, settings) {  event.mismatches.some(|m|  m.valu == 1) }
+        error Some(2): `when`: there is no field `valu`, inside what this line calls
     fn when(event, settings) { event.mismatches[7].value == 1 }
         error Some(1): `when`: an index beyond a list of 2
     fn when(event, settings) { event[event.personKey] }
@@ -342,7 +351,7 @@ fn outcome(rules: &[Arc<CompiledRule>]) -> (Tally, BTreeMap<String, String>) {
     let mut out = Vec::new();
     let generation = Generation::empty();
     let mut evaluator = Evaluator::new();
-    evaluator.enter(generation.hash, &generation.lists, &generation.modules);
+    evaluator.enter(generation.hash, &generation.lists);
     let tally = evaluator.judge_all(rules.iter(), &generation.lists, &mismatches(), &mut out);
     let said = |verdict: &Verdict| match verdict {
         Verdict::Match(finding) => finding.subject.clone(),
@@ -418,4 +427,64 @@ fn only_a_variable_that_its_own_callback_captures_is_copied() {
     assert_eq!(names("fn f(event) { event.list.filter(|m| event.status == m) }"), ["event"]);
     assert_eq!(names("fn f(event) { event.list.filter(|m| m.list.some(|n| event.status == n)) }"), ["event"]);
     assert_eq!(names("fn f(event) { let l = event.list; l.filter(|m| event.status == m) }"), [""; 0]);
+}
+
+/// A rule that imports, and its modules by path.
+fn importing(script: &str, modules: &[(&str, &str)]) -> CompiledRule {
+    let module = |text: &str| Module {
+        ast: sandbox::compiler().compile(text).unwrap(),
+        bytes: Arc::from(text.as_bytes()),
+        imports: Vec::new(),
+        functions: Vec::new(),
+    };
+    let mut rule = compiled("A", script);
+    let imported = rule.script.as_mut().unwrap();
+    imported.imports = modules.iter().map(|(path, _)| format!("{path}.rhai")).collect();
+    imported.modules =
+        Arc::new(Modules::of(modules.iter().map(|(path, text)| ((*path).to_owned(), Arc::new(module(text)))).collect()));
+    rule
+}
+
+#[test]
+fn a_rule_runs_with_the_modules_it_was_compiled_with() {
+    let rule = |limit: &str| {
+        importing(
+            "import \"shared/a\" as a; const RULE = #{}; fn when(event, settings) { a::many(event.mismatches) }",
+            &[
+                ("shared/a", "import \"shared/b\" as b; fn many(list) { list.len() > b::limit() }"),
+                ("shared/b", &format!("fn limit() {{ {limit} }}")),
+            ],
+        )
+    };
+    let (one, two) = (rule("1"), rule("2"));
+    let mut evaluator = Evaluator::new();
+    let generation = Generation::empty();
+    for _ in 0..2 {
+        assert!(matches!(evaluator.judge_one(&generation, &one, &mismatches(), None, None), Some(Verdict::Match(_))));
+        assert!(evaluator.judge_one(&generation, &two, &mismatches(), None, None).is_none());
+    }
+}
+
+#[test]
+fn what_can_t_be_imported_is_undecided() {
+    let circle =
+        [("shared/a", "import \"shared/b\" as b; fn f() { true }"), ("shared/b", "import \"shared/a\" as a; fn f() { true }")];
+    let script = "import \"shared/a\" as a; fn when(event, settings) { a::f() }";
+    let throws = [("shared/a", "fn f() {\n\n throw 1 }")];
+    let all: Vec<String> = [
+        importing("import \"../../secret\" as a; fn when(event, settings) { true }", &throws),
+        importing(script, &circle),
+        importing(script, &throws),
+    ]
+    .iter()
+    .map(|rule| match Evaluator::new().judge_one(&Generation::empty(), rule, &mismatches(), None, None) {
+        Some(Verdict::Undecided(undecided)) => format!("{:?} {}", undecided.line, undecided.detail),
+        other => panic!("expected undecided, not {other:?}"),
+    })
+    .collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    Some(1) `when`: a module that is not there
+    Some(1) `when`: a module that is not there, inside what this line calls
+    Some(1) `when`: the rule, or a function it calls, refused with an error, inside what this line calls
+    "#);
 }
