@@ -1,5 +1,7 @@
 //! A literal of a rule file (`RULE`, `TESTS`) with the place of each entry, read off the syntax tree without running anything.
 
+use rhai::{Expr, Position};
+
 use crate::model::value::Value;
 
 /// A place in a source text, from 1. Columns count characters.
@@ -70,5 +72,48 @@ impl Literal {
             Node::List(list) => Value::List(list.iter().map(Self::to_value).collect()),
             Node::Map(entries) => Value::Map(entries.iter().map(|entry| (entry.name.clone(), entry.value.to_value())).collect()),
         }
+    }
+
+    /// Reads an expression that must be a literal; else the innermost place that is none.
+    pub fn read(expr: &Expr) -> Result<Self, NotLiteral> {
+        let place = Place::of(expr.start_position());
+        let node = match expr {
+            Expr::Unit(_) => Node::Unit,
+            Expr::BoolConstant(value, _) => Node::Bool(*value),
+            Expr::IntegerConstant(number, _) => Node::Int(*number),
+            Expr::FloatConstant(number, _) => Node::Float(**number),
+            Expr::StringConstant(text, _) => Node::Text(text.to_string()),
+            Expr::Array(items, _) => Node::List(items.iter().map(Self::read).collect::<Result<_, _>>()?),
+            Expr::Map(members, _) => Node::Map(
+                members
+                    .0
+                    .iter()
+                    .map(|(name, value)| {
+                        Ok(Entry { name: name.name.to_string(), place: Place::of(name.pos), value: Self::read(value)? })
+                    })
+                    .collect::<Result<_, _>>()?,
+            ),
+            Expr::CharConstant(..) => return Err(NotLiteral { place, what: "a text is written in double quotes" }),
+            Expr::InterpolatedString(..) => return Err(NotLiteral { place, what: "a text without ${…}" }),
+            Expr::Variable(..) => return Err(NotLiteral { place, what: "a value, not a name; a text needs double quotes" }),
+            _ => return Err(NotLiteral { place, what: "a plain value, not something to compute" }),
+        };
+        Ok(Self { place, node })
+    }
+}
+
+/// Something that would have to be computed, where a literal must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLiteral {
+    pub place: Place,
+    /// What belongs there.
+    pub what: &'static str,
+}
+
+impl Place {
+    /// The syntax tree's position as a place; none is line 0.
+    #[must_use]
+    pub fn of(position: Position) -> Self {
+        Self { line: position.line().unwrap_or(0), column: position.position().unwrap_or(1) }
     }
 }

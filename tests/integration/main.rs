@@ -5,5 +5,6 @@
 mod concedus;
 mod layering;
 mod mail;
+mod sandbox;
 mod support;
 mod webhook;
