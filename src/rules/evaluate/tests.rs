@@ -281,7 +281,7 @@ fn every_way_to_fail_is_undecided_with_line_and_reason_and_without_data() {
     fn when(event, settings) {  event.staus == 1 }
         error Some(2): `when`: there is no field `staus`
     fn when(event, settings) {  event.mismatches.some(|m|  m.valu == 1) }
-        error Some(2): `when`: there is no field `valu`, inside what this line calls
+        error Some(3): `when`: there is no field `valu`
     fn when(event, settings) { event.mismatches[7].value == 1 }
         error Some(1): `when`: an index beyond a list of 2
     fn when(event, settings) { event[event.personKey] }
