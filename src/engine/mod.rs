@@ -1,3 +1,28 @@
-//! Wires the stages: batches, reload, shutdown, health.
+//! Wires the stages, and is the only place that does: the turn, reload, rehearsing tests, health, start and stop.
 
+mod books;
+mod health;
+mod intake;
+mod pipeline;
 pub mod reconcile;
+pub mod rehearse;
+pub mod reload;
+pub mod samples;
+mod senders;
+mod service;
+
+pub use pipeline::BATCH;
+pub use service::{Running, ServiceError, declared, start};
+
+/// An error with its sources, as one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,255 @@
+//! From signals to a batch of sequenced events: decoding, reconciling what a request brought, quarantine, books.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    alerts::Alarm,
+    decode::Decoder,
+    engine::{
+        books::Books,
+        reconcile::{Reconciler, Taken},
+    },
+    model::{
+        event::{Element, Event, Frame, Quarantined},
+        ids::{Ids, Seq},
+        names::{FeedName, TopicName},
+        severity::Severity,
+        signal::{Answer, Connection, PastMessages, Signal},
+        time::{Clock, Timestamp},
+        turn::Gap,
+    },
+    store::{Journal, StoreError},
+    telemetry::{
+        Metrics,
+        metrics::{Feed, FeedReason},
+    },
+};
+
+/// What one turn appends, and what it found on the way.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub events: Vec<Event>,
+    pub quarantined: Vec<Quarantined>,
+    pub positions: BTreeMap<FeedName, String>,
+    /// The newest receive time of each feed in this batch.
+    pub received: BTreeMap<FeedName, Timestamp>,
+    pub books: Books,
+    pub gaps: Vec<Gap>,
+    pub alarms: Vec<Alarm>,
+}
+
+impl Batch {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.quarantined.is_empty()
+            && self.positions.is_empty()
+            && self.books.is_empty()
+            && self.gaps.is_empty()
+            && self.alarms.is_empty()
+    }
+}
+
+/// Decodes and sequences. It owns the next sequence number: there is one engine.
+pub struct Intake {
+    journal: Arc<dyn Journal>,
+    decoders: HashMap<FeedName, Decoder>,
+    open: HashMap<FeedName, Open>,
+    last: Seq,
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+    metrics: Arc<Metrics>,
+    nothing: TopicName,
+}
+
+impl Intake {
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        decoders: HashMap<FeedName, Decoder>,
+        last: Seq,
+        clock: Arc<dyn Clock>,
+        ids: Ids,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { journal, decoders, open: HashMap::new(), last, clock, ids, metrics, nothing: TopicName::new("") }
+    }
+
+    /// Whether the signal needs everything before it on disk: opening a request compares with the journal.
+    #[must_use]
+    pub fn needs_the_journal(signal: &Signal) -> bool {
+        matches!(signal, Signal::RequestOpened { .. })
+    }
+
+    /// Takes one signal into the batch.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub fn take(&mut self, signal: Signal, batch: &mut Batch) -> Result<(), StoreError> {
+        match signal {
+            Signal::Frame(frame) => self.frame(&frame, batch)?,
+            Signal::Refused(quarantined) => {
+                let counts = batch.books.of(&quarantined.feed, &self.nothing, quarantined.received_at);
+                counts.frames += 1;
+                counts.refused += 1;
+                self.quarantine(quarantined, batch);
+            }
+            Signal::MethodReply { feed } => {
+                let counts = batch.books.of(&feed, &self.nothing, self.clock.now());
+                counts.frames += 1;
+                counts.method_replies += 1;
+            }
+            Signal::Connection { feed, state, .. } => self.connection(&feed, state, batch),
+            Signal::RequestOpened { feed, request } => {
+                let journaled = self.journal.hashes_since(&feed, request.since)?;
+                self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled), held: HashMap::new() });
+            }
+            Signal::RequestClosed { feed, request, answer } => self.closed(&feed, &request, &answer, batch),
+            Signal::Topics { feed, available, enabled } => {
+                tracing::info!(%feed, available = available.join(" "), enabled = enabled.join(" "), "the provider named its topics");
+            }
+            Signal::Ended { feed } => tracing::info!(%feed, "the feed has ended"),
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame, batch: &mut Batch) -> Result<(), StoreError> {
+        let feed = &frame.feed;
+        let Some(decoder) = self.decoders.get(feed) else {
+            tracing::error!(%feed, "a frame of a feed without a decoder");
+            return Ok(());
+        };
+        let decoded = decoder.decode(frame, &mut self.ids);
+        if let Some(position) = &frame.position {
+            batch.positions.insert(feed.clone(), position.clone());
+        }
+        let counts = batch.books.of(feed, &self.nothing, frame.received_at);
+        counts.frames += 1;
+        if decoded.method_reply {
+            counts.method_replies += 1;
+        } else if decoded.elements.is_empty() && !decoded.quarantined.is_empty() {
+            counts.refused += 1;
+        } else {
+            counts.decoded += 1;
+        }
+        for quarantined in decoded.quarantined {
+            self.quarantine(quarantined, batch);
+        }
+        for mut element in decoded.elements {
+            if self.already_had(feed, &mut element, decoded.wrapped, batch)? {
+                continue;
+            }
+            self.append(element, batch);
+        }
+        Ok(())
+    }
+
+    /// Whether an open request brought what the journal has.
+    fn already_had(
+        &mut self,
+        feed: &FeedName,
+        element: &mut Element,
+        wrapped: bool,
+        batch: &mut Batch,
+    ) -> Result<bool, StoreError> {
+        let Some(open) = self.open.get_mut(feed) else { return Ok(false) };
+        let since = open.reconciler.request().since;
+        let journal = &self.journal;
+        let mut failed = None;
+        let taken = open.reconciler.take(element, wrapped, |hash| {
+            journal.known_before(feed, hash, since).unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if taken == Taken::AlreadyHad {
+            if wrapped {
+                let counts = batch.books.of(feed, &element.topic, element.received_at);
+                counts.elements += 1;
+                counts.already_had += 1;
+            } else {
+                // It may be given back when the request closes: only then is it known what it was.
+                *open.held.entry(element.topic.clone()).or_default() += 1;
+            }
+        }
+        Ok(taken == Taken::AlreadyHad)
+    }
+
+    fn append(&mut self, element: Element, batch: &mut Batch) {
+        let counts = batch.books.of(&element.feed, &element.topic, element.received_at);
+        counts.elements += 1;
+        counts.journaled += 1;
+        self.last = self.last.next();
+        let newest = batch.received.entry(element.feed.clone()).or_insert(element.received_at);
+        *newest = element.received_at.max(*newest);
+        batch.events.push(Event { seq: self.last, element });
+    }
+
+    fn quarantine(&self, quarantined: Quarantined, batch: &mut Batch) {
+        let (feed, reason) = (quarantined.feed.clone(), quarantined.reason.as_str());
+        batch.books.of(&feed, &self.nothing, quarantined.received_at).quarantined += 1;
+        self.metrics.quarantined.get_or_create(&FeedReason { feed: feed.to_string(), reason: reason.to_owned() }).inc();
+        tracing::warn!(%feed, reason, size = quarantined.size, digest = %quarantined.digest.short(), detail = quarantined.detail, "set aside in quarantine");
+        batch.alarms.push(
+            Alarm::new(
+                format!("quarantine {feed} {reason}"),
+                Severity::Medium,
+                format!("Feed {feed}: a message was set aside ({reason})"),
+            )
+            .note(format!("{}.", quarantined.detail))
+            .note(format!(
+                "It has {} bytes, SHA-256 {}, and is kept with its bytes in the store's quarantine.",
+                quarantined.size, quarantined.digest
+            ))
+            .note("No rule has seen it. Look at it, and ask the provider or mend the cause."),
+        );
+        batch.quarantined.push(quarantined);
+    }
+
+    fn connection(&self, feed: &FeedName, state: Connection, batch: &mut Batch) {
+        let connected = state == Connection::Connected;
+        self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
+        match state {
+            Connection::Connected => tracing::info!(%feed, "connected"),
+            Connection::Lost { reason } => tracing::warn!(%feed, reason, "the connection was lost; trying again"),
+            Connection::LoginRefused { status } => {
+                tracing::error!(%feed, status, "the provider refuses our login");
+                batch.alarms.push(
+                    Alarm::new(format!("login {feed}"), Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))
+                        .note("No events arrive until it is mended. redflag tries again after 30 s, 2, 10 and 30 minutes, so that the account is not locked.")
+                        .note("Check user name and password with the provider."),
+                );
+            }
+        }
+    }
+
+    fn closed(&mut self, feed: &FeedName, request: &PastMessages, answer: &Answer, batch: &mut Batch) {
+        let Some(mut open) = self.open.remove(feed) else { return };
+        let closed = open.reconciler.close(answer);
+        tracing::info!(%feed, since = %request.since, ?answer, stats = ?closed.stats, "the request for past messages is closed");
+        for element in closed.given_back {
+            if let Some(held) = open.held.get_mut(&element.topic) {
+                *held = held.saturating_sub(1);
+            }
+            self.append(element, batch);
+        }
+        let now = self.clock.now();
+        for (topic, held) in open.held {
+            let counts = batch.books.of(feed, &topic, now);
+            counts.elements += held;
+            counts.already_had += held;
+        }
+    }
+}
+
+/// A request for past messages that is open.
+struct Open {
+    reconciler: Reconciler,
+    /// Ordinary frames that were taken for the answer so far, by topic.
+    held: HashMap<TopicName, u64>,
+}

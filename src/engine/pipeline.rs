@@ -1,0 +1,405 @@
+//! The engine's thread: turn after turn, journal first.
+//!
+//! A turn commits, in one transaction, batch n of events together with what batch n−1 caused. Batch n is judged after that commit, and what it
+//! causes is sent only after the next. While a turn is being committed, what has arrived meanwhile is decoded. When nothing arrives, effects
+//! commit at once: there is no timer between an event and its alert.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    books::Books,
+    intake::{Batch, Intake},
+};
+use crate::{
+    alerts::{Alarm, Alarms, Desk, Judged, Routes},
+    model::{
+        alert::{Message, Purpose, Role},
+        delivery::Next,
+        event::Event,
+        ids::{Ids, MessageId, Seq},
+        names::{ChannelName, FeedName},
+        severity::Severity,
+        signal::Signal,
+        time::{Clock, Timestamp},
+        turn::{self, BooksDelta, Effects, Turn},
+        verdict::{Judgement, Verdict},
+    },
+    outbox,
+    rules::{evaluate::Evaluator, set::Generation},
+    store::{Journal, StoreError},
+    telemetry::{
+        Metrics,
+        metrics::{ChannelOutcome, Feed, FeedTopic, RuleOutcome},
+    },
+};
+
+/// The most frames that one turn takes.
+pub const BATCH: usize = 1_024;
+
+/// What the engine is told beside the feeds' signals.
+#[derive(Debug)]
+pub enum Control {
+    /// Judge by this generation from the next batch on. It is kept in the store already.
+    Swap(Arc<Generation>),
+    Alarm(Alarm),
+    Notice(outbox::Notice),
+}
+
+/// The engine's surroundings.
+pub struct Parts {
+    pub journal: Arc<dyn Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Ids,
+    pub intake: Intake,
+    pub desk: Desk,
+    pub alarms: Alarms,
+    pub routes: Routes,
+    pub generation: Arc<Generation>,
+    /// What is live, for others to look at.
+    pub live: Arc<ArcSwap<Generation>>,
+    pub metrics: Arc<Metrics>,
+    pub wake: HashMap<ChannelName, Arc<Notify>>,
+    /// The newest journaled receive time of each feed, for its source's next request.
+    pub received: HashMap<FeedName, watch::Sender<Option<Timestamp>>>,
+    pub signals: mpsc::Receiver<Signal>,
+    pub control: mpsc::Receiver<Control>,
+}
+
+/// The engine. Runs on one thread with a large stack, in a runtime of its own.
+pub struct Pipeline {
+    parts: Parts,
+    evaluator: Evaluator,
+    arrived: VecDeque<Signal>,
+    feeds_ended: bool,
+    /// What the next turn commits beside its batch.
+    effects: Effects,
+    judged_books: Books,
+    judgements: Vec<Judgement>,
+}
+
+impl Pipeline {
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            evaluator: Evaluator::new(),
+            arrived: VecDeque::with_capacity(BATCH),
+            feeds_ended: false,
+            effects: Effects::default(),
+            judged_books: Books::default(),
+            judgements: Vec::new(),
+        }
+    }
+
+    /// Judges what an earlier run journaled and did not judge. Answers how many events that were.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn catch_up(&mut self) -> Result<u64, StoreError> {
+        let mut cursor = self.parts.journal.judged()?;
+        let mut count = 0;
+        loop {
+            let events = self.parts.journal.events_after(cursor, BATCH)?;
+            let Some(last) = events.last() else { return Ok(count) };
+            cursor = last.seq;
+            count += events.len() as u64;
+            self.judge(&events);
+            let (turn, sent) = self.turn(Batch::default());
+            self.parts.journal.commit(turn).committed().await?;
+            self.after_commit(&sent);
+        }
+    }
+
+    /// Runs until `stop`, then takes what the feeds still hand over until they are gone, and commits it.
+    ///
+    /// # Errors
+    /// When the store fails: nothing can be promised any more.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        loop {
+            if batch.is_empty() && self.effects.is_empty() && self.judged_books.is_empty() {
+                if stop.is_cancelled() && self.feeds_ended && self.arrived.is_empty() {
+                    return Ok(());
+                }
+                self.wait(&stop).await;
+                self.take_arrived(&mut batch, false)?;
+                self.end_quiet_periods();
+                continue;
+            }
+            let began = Instant::now();
+            let (turn, sent) = self.turn(batch);
+            let events = Arc::clone(&turn.events);
+            let pending = self.parts.journal.commit(turn);
+            let mut next = Batch::default();
+            self.take_arrived(&mut next, !events.is_empty())?;
+            pending.committed().await?;
+            self.after_commit(&sent);
+            self.judge(&events);
+            self.obey_all();
+            self.end_quiet_periods();
+            self.parts.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());
+            batch = next;
+        }
+    }
+
+    /// Waits for a frame, a word from the control side, a quiet period's end, or the stop.
+    async fn wait(&mut self, stop: &CancellationToken) {
+        if !self.arrived.is_empty() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let pause =
+            self.parts.desk.next_end().map_or(LOOK_AGAIN, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(LOOK_AGAIN));
+        let mut frames = Vec::new();
+        tokio::select! {
+            count = self.parts.signals.recv_many(&mut frames, BATCH), if !self.feeds_ended => {
+                self.feeds_ended = count == 0;
+                self.arrived.extend(frames);
+            }
+            Some(control) = self.parts.control.recv() => self.obey(control),
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled(), if !stop.is_cancelled() => {}
+        }
+    }
+
+    /// Moves what has arrived into the batch, without waiting.
+    fn take_arrived(&mut self, batch: &mut Batch, in_flight: bool) -> Result<(), StoreError> {
+        for _ in 0..BATCH {
+            let signal = match self.arrived.pop_front() {
+                Some(signal) => signal,
+                None => match self.parts.signals.try_recv() {
+                    Ok(signal) => signal,
+                    Err(mpsc::error::TryRecvError::Empty) => return Ok(()),
+                    Err(mpsc::error::TryRecvError::Disconnected) => {
+                        self.feeds_ended = true;
+                        return Ok(());
+                    }
+                },
+            };
+            if Intake::needs_the_journal(&signal) && (in_flight || !batch.events.is_empty()) {
+                self.arrived.push_front(signal);
+                return Ok(());
+            }
+            self.parts.intake.take(signal, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the turn of this batch and of the effects so far.
+    fn turn(&mut self, mut batch: Batch) -> (Turn, Sent) {
+        for alarm in std::mem::take(&mut batch.alarms) {
+            self.alarm(&alarm);
+        }
+        let mut books = batch.books.take();
+        books.extend(self.judged_books.take());
+        let turn = Turn {
+            events: Arc::new(batch.events),
+            quarantined: batch.quarantined,
+            positions: batch.positions.into_iter().collect(),
+            effects: std::mem::take(&mut self.effects),
+            books,
+            gaps: batch.gaps,
+        };
+        let sent = Sent {
+            channels: turn.effects.deliveries.iter().map(|delivery| delivery.channel.clone()).collect(),
+            received: batch.received.into_iter().collect(),
+            last: turn.events.last().map(|event| event.seq),
+            judged: turn.effects.judged.map(|judged| judged.to),
+            books: turn.books.clone(),
+        };
+        (turn, sent)
+    }
+
+    /// What may be told only once it is on disk.
+    fn after_commit(&self, sent: &Sent) {
+        for channel in &sent.channels {
+            if let Some(wake) = self.parts.wake.get(channel) {
+                wake.notify_one();
+            }
+        }
+        for (feed, at) in &sent.received {
+            if let Some(received) = self.parts.received.get(feed) {
+                received.send_if_modified(|newest| {
+                    let later = newest.is_none_or(|newest| newest < *at);
+                    if later {
+                        *newest = Some(*at);
+                    }
+                    later
+                });
+            }
+        }
+        let metrics = &self.parts.metrics;
+        if let Some(last) = sent.last {
+            metrics.last_sequence.set(i64::try_from(last.0).unwrap_or(i64::MAX));
+        }
+        if let Some(judged) = sent.judged {
+            metrics.judged_sequence.set(i64::try_from(judged.0).unwrap_or(i64::MAX));
+        }
+        count(metrics, &sent.books);
+    }
+
+    fn judge(&mut self, events: &[Event]) {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
+        let generation = Arc::clone(&self.parts.generation);
+        for event in events {
+            self.judgements.clear();
+            let tally = self.evaluator.judge(&generation, event, &mut self.judgements);
+            let counts = self.judged_books.of(&event.feed, &event.topic, event.received_at);
+            counts.evaluated += 1;
+            counts.owed += tally.owed;
+            counts.decided += tally.decided;
+            counts.undecided += tally.undecided;
+            for judgement in std::mem::take(&mut self.judgements) {
+                self.conclude(&judgement, event, &generation);
+            }
+        }
+        self.effects.judged = Some(turn::Judged { from: first.seq, to: last.seq, generation: generation.hash });
+    }
+
+    fn conclude(&mut self, judgement: &Judgement, event: &Event, generation: &Generation) {
+        let parts = &mut self.parts;
+        let journal = Arc::clone(&parts.journal);
+        let first = |id| first_message(journal.as_ref(), id);
+        let judged = Judged { event, generation: generation.hash };
+        let before = self.effects.alerts.len();
+        parts.desk.take(judgement, judged, &parts.routes, &mut parts.ids, &first, &mut self.effects);
+        let card = &judgement.card;
+        let outcome = match &judgement.verdict {
+            Verdict::Match(_) => {
+                parts.metrics.last_alert_unix_seconds.set(event.received_at.timestamp_micros() as f64 / 1e6);
+                self.effects.alerts.get(before).map_or("none", |alert| Role::as_str(alert.role))
+            }
+            Verdict::Undecided(_) => "undecided",
+        };
+        parts.metrics.verdicts.get_or_create(&RuleOutcome { rule: card.id.to_string(), outcome: outcome.to_owned() }).inc();
+        if let Verdict::Undecided(why) = &judgement.verdict {
+            tracing::warn!(rule = %card.id, event = %event.seq, kind = why.kind.as_str(), line = why.line, detail = why.detail, "a verdict is missing");
+            let place = why.line.map_or_else(|| card.file.clone(), |line| format!("{}:{line}", card.file));
+            let alarm = Alarm::new(
+                format!("undecided {}", card.id),
+                card.severity.max(Severity::High),
+                format!("Rule {} could not judge event {}", card.id, event.seq),
+            )
+            .note(format!("{place}: {}.", why.detail))
+            .note("The verdict is recorded as undecided, which is not \"no match\": somebody must look at the event. Other rules judged it.")
+            .also(card.owner.as_ref());
+            self.alarm(&alarm);
+        }
+    }
+
+    fn end_quiet_periods(&mut self) {
+        let parts = &mut self.parts;
+        let now = parts.clock.now();
+        let journal = Arc::clone(&parts.journal);
+        let first = |id| first_message(journal.as_ref(), id);
+        parts.desk.end_due(now, &parts.routes, &mut parts.ids, &first, &mut self.effects);
+    }
+
+    fn obey_all(&mut self) {
+        while let Ok(control) = self.parts.control.try_recv() {
+            self.obey(control);
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Swap(generation) => {
+                tracing::info!(generation = %generation.hash.short(), rules = generation.rules.len(), "judging by this generation from here");
+                self.parts.live.store(Arc::clone(&generation));
+                self.parts.generation = generation;
+            }
+            Control::Alarm(alarm) => self.alarm(&alarm),
+            Control::Notice(notice) => self.notice(&notice),
+        }
+    }
+
+    fn alarm(&mut self, alarm: &Alarm) {
+        let parts = &mut self.parts;
+        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
+    }
+
+    fn notice(&mut self, notice: &outbox::Notice) {
+        let metrics = &self.parts.metrics;
+        let outcome = match notice.next {
+            Next::Delivered => "delivered",
+            Next::Retry { .. } => "retry",
+            Next::Dead => "dead",
+        };
+        let label = ChannelOutcome { channel: notice.channel.to_string(), outcome: outcome.to_owned() };
+        metrics.attempts.get_or_create(&label).inc();
+        match &notice.next {
+            Next::Delivered => {
+                let latency = (notice.finished_at - notice.created_at).as_seconds_f64();
+                metrics.delivery_seconds.observe(latency.max(0.0));
+            }
+            Next::Retry { due_at } => {
+                tracing::warn!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
+            }
+            Next::Dead => self.dead_letter(notice),
+        }
+    }
+
+    fn dead_letter(&mut self, notice: &outbox::Notice) {
+        tracing::error!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
+        if notice.purpose == Purpose::Alarm {
+            // Telling about it the same way would go round in circles; readiness fails instead.
+            self.parts.metrics.dead_alarms.inc();
+            return;
+        }
+        let what = notice.rule.as_ref().map_or_else(|| "a message".to_owned(), |rule| format!("an alert of rule {rule}"));
+        let alarm = Alarm::new(
+            format!("dead letter {} {}", notice.channel, notice.message),
+            notice.severity.max(Severity::High),
+            format!("Channel {}: {what} was given up", notice.channel),
+        )
+        .note(format!("The last attempt, number {}, ended with: {}.", notice.attempt, notice.detail))
+        .note(format!("The message {} is kept as a dead letter. See to it that its readers learn of it.", notice.message))
+        .broken(notice.channel.clone());
+        self.alarm(&alarm);
+    }
+}
+
+/// How long the engine sleeps at most when nothing happens.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a turn made true once it is committed.
+struct Sent {
+    channels: BTreeSet<ChannelName>,
+    received: Vec<(FeedName, Timestamp)>,
+    last: Option<Seq>,
+    judged: Option<Seq>,
+    books: Vec<BooksDelta>,
+}
+
+fn first_message(journal: &dyn Journal, id: MessageId) -> Option<Message> {
+    journal.message(id).unwrap_or_else(|error| {
+        tracing::error!(message = %id, error = &error as &dyn std::error::Error, "a message can't be read back");
+        None
+    })
+}
+
+/// The metrics count what the books count.
+fn count(metrics: &Metrics, books: &[BooksDelta]) {
+    for BooksDelta { feed, topic, counts, .. } in books {
+        let label = Feed { feed: feed.to_string() };
+        metrics.frames.get_or_create(&label).inc_by(counts.frames);
+        metrics.method_replies.get_or_create(&label).inc_by(counts.method_replies);
+        metrics.already_had.get_or_create(&label).inc_by(counts.already_had);
+        if counts.journaled > 0 {
+            let label = FeedTopic { feed: feed.to_string(), topic: topic.to_string() };
+            metrics.journaled.get_or_create(&label).inc_by(counts.journaled);
+        }
+        metrics.judged.inc_by(counts.evaluated);
+        metrics.owed.inc_by(counts.owed);
+        metrics.decided.inc_by(counts.decided);
+        metrics.undecided.inc_by(counts.undecided);
+    }
+}

@@ -1,0 +1,429 @@
+//! The life of the service: build everything from the configuration, start it in the order in which it depends on each other, stop it in reverse.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    health::{self, Health},
+    intake::Intake,
+    pipeline::{Control, Parts, Pipeline},
+    reload::{ReloadError, Reloader, Report, Request},
+    senders::ChannelSender,
+};
+use crate::{
+    alerts::{Alarms, Desk, Routes, Way},
+    channels::{self, Channel, ChannelError},
+    config::{ChannelConfig, Config, FeedConfig},
+    decode::{self, Decoder},
+    model::{
+        ids::Ids,
+        names::{ChannelName, FeedName},
+        signal::Signal,
+        time::{Clock, SystemClock},
+    },
+    outbox,
+    render::{self, Templates},
+    rules::{
+        evaluate,
+        set::{Declared, Generation},
+    },
+    source::{self, Resume, concedus},
+    store::{self, Journal, Outbox, SqliteStore, StoreError},
+    telemetry::Metrics,
+};
+
+/// Frames that may wait between the sockets and the engine; a full queue stops reading the socket.
+const SIGNALS: usize = 4_096;
+
+/// How long stopping may take before what is left is abandoned (it is on disk, and goes on at the next start).
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Why the service could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("the store can't be opened")]
+    Store(#[from] StoreError),
+    #[error("channel `{name}` can't be used")]
+    Channel { name: ChannelName, source: ChannelError },
+    #[error("feed `{name}` can't be used")]
+    Feed { name: FeedName, source: concedus::SourceError },
+    #[error("the rules can't be loaded")]
+    Rules(#[from] ReloadError),
+    #[error("the templates can't be loaded: {0}")]
+    Templates(String),
+    #[error("the health page can't listen on {listen}")]
+    Listen { listen: SocketAddr, source: std::io::Error },
+    #[error("the engine's thread can't be started")]
+    Thread(#[source] std::io::Error),
+    #[error("the engine stopped")]
+    Engine(#[source] StoreError),
+    #[error("the engine broke")]
+    EngineGone,
+    #[error("channel `{name}` stopped")]
+    Dispatcher { name: ChannelName, source: StoreError },
+}
+
+/// A service that runs.
+pub struct Running {
+    pub store: SqliteStore,
+    pub metrics: Arc<Metrics>,
+    pub live: Arc<ArcSwap<Generation>>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    pub http: SocketAddr,
+    pub reports: broadcast::Sender<Report>,
+    /// How the first load went.
+    pub first_load: Report,
+    /// Events that an earlier run had left unjudged.
+    pub caught_up: u64,
+    reload: mpsc::Sender<Request>,
+    health: Health,
+    stop_feeds: CancellationToken,
+    stop_rest: CancellationToken,
+    feeds: Vec<JoinHandle<()>>,
+    engine: oneshot::Receiver<Result<(), StoreError>>,
+    dispatchers: Vec<(ChannelName, JoinHandle<Result<(), StoreError>>)>,
+}
+
+/// Builds and starts everything; ready when it answers.
+///
+/// # Errors
+/// When the configuration can't be used, or the store can't be opened.
+pub async fn start(config: &Config) -> Result<Running, ServiceError> {
+    // A second call finds the provider installed: that is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::new());
+    let listener =
+        health::bind(config.http.listen).await.map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
+    let http = listener.local_addr().map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
+    let channels = build_channels(config, &clock)?;
+    let routes = routes(config, &channels);
+    let sources = build_sources(config, &clock)?;
+
+    let (store, opened) = SqliteStore::open(store::Options::new(config.data_dir.clone()))?;
+    if opened.unclean {
+        tracing::warn!("the last run did not stop by itself; going on from the journal");
+    }
+    let journal: Arc<dyn Journal> = Arc::new(store.clone());
+    let outbox: Arc<dyn Outbox> = Arc::new(store.clone());
+
+    let template_options =
+        render::Options { directory: config.templates.directory.clone(), language: config.language, zone: config.time_zone.0 };
+    let templates = Templates::load(&template_options)
+        .map_err(|errors| ServiceError::Templates(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+    let live_templates = Arc::new(ArcSwap::from_pointee(templates));
+    let live = Arc::new(ArcSwap::from_pointee(Generation::empty()));
+    let (reports, _) = broadcast::channel(64);
+    let reloader = Reloader {
+        rules: config.rules.directory.clone(),
+        watch: config.rules.watch,
+        templates: template_options,
+        declared: declared(config, &routes),
+        live: Arc::clone(&live),
+        live_templates: Arc::clone(&live_templates),
+        journal: Arc::clone(&journal),
+        clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
+        reports: reports.clone(),
+    };
+    let (generation, first_load) = reloader.load(false).await?;
+    live.store(Arc::clone(&generation));
+
+    let (signals, signals_in) = mpsc::channel(SIGNALS);
+    let (control, control_in) = mpsc::channel(256);
+    let wake: HashMap<ChannelName, Arc<Notify>> = channels.keys().map(|name| (name.clone(), Arc::new(Notify::new()))).collect();
+    let received = received(config, journal.as_ref())?;
+    let resumes: HashMap<FeedName, watch::Receiver<_>> =
+        received.iter().map(|(feed, sender)| (feed.clone(), sender.subscribe())).collect();
+    let last = journal.last()?;
+    metrics.last_sequence.set(i64::try_from(last.0).unwrap_or(i64::MAX));
+    let parts = Parts {
+        journal: Arc::clone(&journal),
+        clock: Arc::clone(&clock),
+        ids: Ids::random(),
+        intake: Intake::new(
+            Arc::clone(&journal),
+            decoders(config),
+            last,
+            Arc::clone(&clock),
+            Ids::random(),
+            Arc::clone(&metrics),
+        ),
+        desk: Desk::new(config.environment.as_str(), journal.quiet_periods()?),
+        alarms: Alarms::new(config.environment.as_str(), config.operators.send_to.clone()),
+        routes,
+        generation,
+        live: Arc::clone(&live),
+        metrics: Arc::clone(&metrics),
+        wake: wake.clone(),
+        received,
+        signals: signals_in,
+        control: control_in,
+    };
+    let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
+    let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
+
+    let health = Health::new(Arc::clone(&metrics));
+    tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
+    let dispatchers = spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &stop_rest);
+    let (reload, requests) = mpsc::channel(8);
+    super::reload::announce(&first_load, &live.load(), &control).await;
+    tokio::spawn(reloader.run(control, requests, stop_feeds.clone()));
+    let feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &stop_feeds)?;
+    drop(signals);
+    health.set_ready(true);
+    Ok(Running {
+        store,
+        metrics,
+        live,
+        http,
+        reports,
+        first_load,
+        caught_up,
+        reload,
+        health,
+        stop_feeds,
+        stop_rest,
+        feeds,
+        engine,
+        dispatchers,
+    })
+}
+
+impl Running {
+    /// Asks for a reload. The answer is none when the service is stopping or the load failed as a whole (the log and an alarm say why).
+    pub async fn reload(&self, confirm: bool) -> Option<Report> {
+        let (answer, report) = oneshot::channel();
+        self.reload.send(Request { confirm, answer: Some(answer) }).await.ok()?;
+        report.await.ok()
+    }
+
+    /// Resolves when the engine has stopped by itself, which is always an error.
+    pub async fn failed(&mut self) -> ServiceError {
+        match (&mut self.engine).await {
+            Ok(Err(error)) => ServiceError::Engine(error),
+            Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
+        }
+    }
+
+    /// Stops in the order of the data path: the feeds, the engine, the channels, the store. What can't be sent within the limit stays owed.
+    ///
+    /// # Errors
+    /// When the store failed on the way.
+    pub async fn stop(self) -> Result<(), ServiceError> {
+        self.health.set_ready(false);
+        self.stop_feeds.cancel();
+        let drained = tokio::time::timeout(DRAIN, async {
+            for feed in self.feeds {
+                let _ = feed.await;
+            }
+            self.engine.await.unwrap_or(Err(StoreError::WriterGone)).map_err(ServiceError::Engine)
+        })
+        .await;
+        self.stop_rest.cancel();
+        match drained {
+            Ok(result) => result?,
+            Err(_) => tracing::warn!(
+                seconds = DRAIN.as_secs(),
+                "the engine did not drain in time; the journal goes on from here at the next start"
+            ),
+        }
+        for (name, dispatcher) in self.dispatchers {
+            match tokio::time::timeout(DRAIN, dispatcher).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(source))) => return Err(ServiceError::Dispatcher { name, source }),
+                Ok(Err(error)) => tracing::error!(channel = %name, %error, "a dispatcher broke"),
+                Err(_) => tracing::warn!(channel = %name, "an attempt did not end in time; its delivery stays owed"),
+            }
+        }
+        self.store.close().committed().await?;
+        Ok(())
+    }
+}
+
+fn build_channels(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChannelName, Arc<dyn Channel>>, ServiceError> {
+    let build = |(name, channel): (&ChannelName, &ChannelConfig)| {
+        channels::build(name, channel, Arc::clone(clock))
+            .map(|channel| (name.clone(), channel))
+            .map_err(|source| ServiceError::Channel { name: name.clone(), source })
+    };
+    config.channels.iter().map(build).collect()
+}
+
+/// What routing knows of the channels.
+fn routes(config: &Config, channels: &BTreeMap<ChannelName, Arc<dyn Channel>>) -> Routes {
+    let ways = channels.iter().map(|(name, channel)| {
+        let give_up = config.channels.get(name).map(|channel| channel.retry().give_up).unwrap_or_default();
+        let recipients = channel.recipients().to_vec();
+        let channel = Arc::clone(channel);
+        (name.clone(), Way { recipients, identity: Arc::new(move |id| channel.identity(id)), give_up })
+    });
+    Routes::new(ways.collect(), config.groups.clone(), config.fallback.send_to.clone())
+}
+
+/// What rules may name beyond what redflag knows.
+pub fn declared(config: &Config, routes: &Routes) -> Declared {
+    let mut topics = Vec::new();
+    let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for feed in config.feeds.values() {
+        let (more_topics, more_fields) = match feed {
+            FeedConfig::Concedus(feed) => (&feed.topics, &feed.fields),
+            FeedConfig::Jsonl(feed) => (&feed.topics, &feed.fields),
+        };
+        topics.extend(more_topics.iter().cloned());
+        for (topic, names) in more_fields {
+            fields.entry(topic.clone()).or_default().extend(names.iter().cloned());
+        }
+    }
+    Declared { topics, fields, recipients: Some(routes.names().map(str::to_owned).collect()) }
+}
+
+fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
+    let decoder = |(name, feed): (&FeedName, &FeedConfig)| {
+        let (zone, limit) = match feed {
+            FeedConfig::Concedus(feed) => (feed.naive_time_zone, feed.attachment_limit),
+            FeedConfig::Jsonl(feed) => (feed.naive_time_zone, feed.attachment_limit),
+        };
+        let attachment_limit = usize::try_from(limit.0).unwrap_or(usize::MAX);
+        let options = decode::Options { naive_zone: zone.map(|zone| zone.0), attachment_limit };
+        (name.clone(), Decoder::new(name.clone(), options))
+    };
+    config.feeds.iter().map(decoder).collect()
+}
+
+enum Source {
+    Concedus(concedus::Source),
+    Jsonl(source::jsonl::Source),
+}
+
+fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedName, Source)>, ServiceError> {
+    let build = |(name, feed): (&FeedName, &FeedConfig)| {
+        let source = match feed {
+            FeedConfig::Concedus(feed) => Source::Concedus(
+                concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())
+                    .map_err(|source| ServiceError::Feed { name: name.clone(), source })?,
+            ),
+            FeedConfig::Jsonl(feed) => Source::Jsonl(source::jsonl::Source::new(name.clone(), feed.clone(), Arc::clone(clock))),
+        };
+        Ok((name.clone(), source))
+    };
+    config.feeds.iter().map(build).collect()
+}
+
+fn received(
+    config: &Config,
+    journal: &dyn Journal,
+) -> Result<HashMap<FeedName, watch::Sender<Option<crate::model::time::Timestamp>>>, StoreError> {
+    config.feeds.keys().map(|name| Ok((name.clone(), watch::channel(journal.last_received(name)?).0))).collect()
+}
+
+/// Starts the engine's thread; answers when it has judged what an earlier run left.
+async fn spawn_engine(
+    parts: Parts,
+    stop: CancellationToken,
+) -> Result<(u64, oneshot::Receiver<Result<(), StoreError>>), ServiceError> {
+    let (ended, engine) = oneshot::channel();
+    let (caught_up, ready) = oneshot::channel();
+    evaluate::thread()
+        .spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!(%error, "the engine's runtime can't be built"),
+            };
+            let result = runtime.block_on(async {
+                let mut pipeline = Pipeline::new(parts);
+                let count = pipeline.catch_up().await?;
+                // Nobody waits any more only when the start was given up.
+                let _ = caught_up.send(count);
+                pipeline.run(stop).await
+            });
+            if let Err(error) = &result {
+                tracing::error!(error = error as &dyn std::error::Error, "the engine stops: the store failed");
+            }
+            let _ = ended.send(result);
+        })
+        .map_err(ServiceError::Thread)?;
+    match ready.await {
+        Ok(count) => Ok((count, engine)),
+        Err(_) => Err(match engine.await {
+            Ok(Err(error)) => ServiceError::Engine(error),
+            _ => ServiceError::EngineGone,
+        }),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+fn spawn_dispatchers(
+    config: &Config,
+    channels: BTreeMap<ChannelName, Arc<dyn Channel>>,
+    outbox: &Arc<dyn Outbox>,
+    templates: &Arc<ArcSwap<Templates>>,
+    clock: &Arc<dyn Clock>,
+    wake: &HashMap<ChannelName, Arc<Notify>>,
+    control: &mpsc::Sender<Control>,
+    stop: &CancellationToken,
+) -> Vec<(ChannelName, JoinHandle<Result<(), StoreError>>)> {
+    let (notices, mut told) = mpsc::channel(256);
+    let to_engine = control.clone();
+    tokio::spawn(async move {
+        while let Some(notice) = told.recv().await {
+            if to_engine.send(Control::Notice(notice)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut dispatchers = Vec::new();
+    for (name, channel) in channels {
+        let Some(settings) = config.channels.get(&name) else { continue };
+        let parallel = match settings {
+            ChannelConfig::Email(email) => usize::from(email.connections.max(1)),
+            ChannelConfig::Slack(_) | ChannelConfig::Webhook(_) | ChannelConfig::File(_) => 4,
+        };
+        let options = outbox::Options { channel: name.clone(), retry: *settings.retry(), parallel };
+        let work = outbox::Work {
+            outbox: Arc::clone(outbox),
+            sender: Arc::new(ChannelSender { channel, templates: Arc::clone(templates) }),
+            clock: Arc::clone(clock),
+            ids: Ids::random(),
+            wake: wake.get(&name).cloned().unwrap_or_default(),
+            notices: notices.clone(),
+        };
+        dispatchers.push((name, tokio::spawn(outbox::run(options, work, stop.clone()))));
+    }
+    dispatchers
+}
+
+fn spawn_sources(
+    sources: Vec<(FeedName, Source)>,
+    journal: &dyn Journal,
+    mut resumes: HashMap<FeedName, watch::Receiver<Option<crate::model::time::Timestamp>>>,
+    signals: &mpsc::Sender<Signal>,
+    stop: &CancellationToken,
+) -> Result<Vec<JoinHandle<()>>, StoreError> {
+    let mut tasks = Vec::new();
+    for (name, source) in sources {
+        let Some(last_received) = resumes.remove(&name) else { continue };
+        let resume = Resume { last_received, position: journal.position(&name)? };
+        let (signals, stop) = (signals.clone(), stop.clone());
+        tasks.push(match source {
+            Source::Concedus(source) => tokio::spawn(source.run(resume, signals, stop)),
+            Source::Jsonl(source) => tokio::spawn(async move {
+                if let Err(error) = source.run(resume, signals, stop).await {
+                    tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
+                }
+            }),
+        });
+    }
+    Ok(tasks)
+}
