@@ -23,7 +23,7 @@ fi
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 if timeout "${REDFLAG_ADVISORIES_PATIENCE:-60}" "$deny" --locked fetch db >"$report" 2>&1; then
-    "$deny" --locked check --disable-fetch --hide-inclusion-graph advisories
+    "$deny" --locked --offline check --hide-inclusion-graph advisories
 else
     tail -n 3 "$report" >&2
     cat >&2 <<'TEXT'
