@@ -5,6 +5,7 @@
 mod concedus;
 mod layering;
 mod mail;
+mod packaging;
 mod rule_pack;
 mod sandbox;
 mod support;
