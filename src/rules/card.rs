@@ -343,7 +343,16 @@ impl Reader<'_, '_> {
             Err(findings) => {
                 // A secret is told as such, not as an unknown field.
                 if self.out.len() == before {
-                    self.out.extend(findings);
+                    self.out.extend(findings.into_iter().map(|finding| {
+                        let plain = finding.code == codes::UNKNOWN_FIELD
+                            && finding.message.starts_with("unknown field")
+                            && !finding.message.contains(" topic");
+                        if plain {
+                            Diagnostic { message: format!("{} on {}", finding.message, fields.topics()), ..finding }
+                        } else {
+                            finding
+                        }
+                    }));
                 }
                 Condition::always()
             }

@@ -14,6 +14,7 @@ use super::{
     diagnostic::Diagnostic,
     fields::TopicFields,
     functions, lint,
+    lists::Lists,
     literal::{Literal, Node, Place},
     rehearsal,
     rule::{CompiledRule, Script},
@@ -82,6 +83,7 @@ impl Compiler {
         bytes: &Arc<[u8]>,
         modules: &Modules,
         declared: &Declared,
+        lists: &Lists,
     ) -> Result<Compiled, Vec<Diagnostic>> {
         let source = Source::read(file, bytes)?;
         let ast = self.parse(source)?;
@@ -105,14 +107,29 @@ impl Compiler {
         };
         let cases = top.tests.as_ref().map(|tests| rehearsal::read(source, tests, &mut findings)).unwrap_or_default();
 
+        for (parts, place) in parts.iter().zip(top.card.as_ref().and_then(|card| card.get("where")).map(|entry| entry.place)) {
+            for name in parts.condition.lists().into_iter().filter(|name| lists.get(name).is_none()) {
+                let place = source.find_word(name, place).unwrap_or(place);
+                findings.push(lint::unknown_list(source, lists, name, place));
+            }
+        }
+
         let topics = parts.iter().flat_map(|parts| parts.card.on.iter().map(TopicName::as_str));
         let fields = TopicFields::new(topics, declared);
         let settings = top.card.as_ref().map(|card| match card.get("settings").map(|entry| &entry.value.node) {
             Some(Node::Map(entries)) => entries.iter().map(|entry| entry.name.clone()).collect(),
             _ => Vec::new(),
         });
-        let world =
-            lint::World { source, fields: &fields, natives: &self.natives, aliases: &aliases, modules, settings, declared };
+        let world = lint::World {
+            source,
+            fields: &fields,
+            natives: &self.natives,
+            aliases: &aliases,
+            modules,
+            settings,
+            declared,
+            lists,
+        };
         let functions = functions(source, &ast)?;
         lint::check(&world, &functions, true, &mut findings);
 
@@ -163,13 +180,22 @@ impl Compiler {
         imports: &[(String, String, Place)],
         modules: &Modules,
         declared: &Declared,
+        lists: &Lists,
     ) -> Result<Module, Vec<Diagnostic>> {
         let source = Source::read(file, bytes)?;
         let mut findings = Vec::new();
         let aliases = resolve(source, imports, modules, &mut findings);
         let fields = TopicFields::new([], declared);
-        let world =
-            lint::World { source, fields: &fields, natives: &self.natives, aliases: &aliases, modules, settings: None, declared };
+        let world = lint::World {
+            source,
+            fields: &fields,
+            natives: &self.natives,
+            aliases: &aliases,
+            modules,
+            settings: None,
+            declared,
+            lists,
+        };
         let functions = functions(source, &ast)?;
         lint::check(&world, &functions, false, &mut findings);
         if findings.iter().any(Diagnostic::is_error) {

@@ -189,7 +189,7 @@ pub fn load(
     let (lists, mut held_back) = next_lists(snapshot, previous, confirm, &mut diagnostics);
 
     let compiler = Compiler::shared();
-    let modules = Arc::new(compile_modules(compiler, snapshot, declared, &mut diagnostics));
+    let modules = Arc::new(compile_modules(compiler, snapshot, declared, &lists, &mut diagnostics));
 
     let last_good: BTreeMap<&str, &Arc<CompiledRule>> =
         previous.into_iter().flat_map(|previous| previous.rules.iter().map(|rule| (rule.card.file.as_str(), rule))).collect();
@@ -201,7 +201,7 @@ pub fn load(
             candidates.push(Candidate { rule: Arc::clone(rule), id_place: id_place(file, bytes, rule), fresh: false });
             continue;
         }
-        match compiler.rule(file, bytes, &modules, declared) {
+        match compiler.rule(file, bytes, &modules, declared, &lists) {
             Ok(Compiled { rule, id_place, warnings }) => {
                 diagnostics.extend(warnings);
                 candidates.push(Candidate { rule: Arc::new(rule), id_place, fresh: true });
@@ -399,7 +399,13 @@ fn list_name(file: &str) -> Option<&str> {
 }
 
 /// Compiles the modules, imported ones first.
-fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared, diagnostics: &mut Vec<Diagnostic>) -> Modules {
+fn compile_modules(
+    compiler: &Compiler,
+    snapshot: &Snapshot,
+    declared: &Declared,
+    lists: &Lists,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Modules {
     let mut parsed = BTreeMap::new();
     let mut modules = Modules::default();
     for (file, why) in &snapshot.unreadable {
@@ -438,7 +444,7 @@ fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared
         }
         for path in ready {
             let Some((file, bytes, ast, imports)) = parsed.remove(path) else { continue };
-            match compiler.module(file, bytes, ast, &imports, &modules, declared) {
+            match compiler.module(file, bytes, ast, &imports, &modules, declared, lists) {
                 Ok(module) => {
                     modules.ready.insert(path.to_owned(), Arc::new(module));
                 }
@@ -456,3 +462,6 @@ fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared
 fn module_path(file: &str) -> Option<&str> {
     file.strip_suffix(".rhai").filter(|path| path.strip_prefix("shared/").is_some_and(|name| !name.contains('/')))
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,6 +137,26 @@ impl<'a> Source<'a> {
         Place::default()
     }
 
+    /// The last bracket that is never closed, with the one that would close it.
+    #[must_use]
+    pub fn unclosed(&self) -> Option<(char, Place)> {
+        let mut open: Vec<(char, usize)> = Vec::new();
+        for range in code_ranges(self.text) {
+            for (at, c) in self.text[range.clone()].char_indices() {
+                match c {
+                    '(' => open.push((')', range.start + at)),
+                    '[' => open.push((']', range.start + at)),
+                    '{' => open.push(('}', range.start + at)),
+                    ')' | ']' | '}' => {
+                        open.pop_if(|(closing, _)| *closing == c);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        open.last().map(|(closing, at)| (*closing, self.place(*at)))
+    }
+
     fn place(&self, offset: usize) -> Place {
         let before = &self.text[..offset];
         Place {

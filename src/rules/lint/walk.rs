@@ -15,6 +15,7 @@ use crate::{
         codes,
         diagnostic::Diagnostic,
         fields::{Found, Missing, Step, named},
+        lint::unknown_list,
         literal::Place,
         source::{did_you_mean, proposal},
     },
@@ -62,13 +63,15 @@ pub struct Walker<'w, 'a, 'o> {
     functions: &'a [Function],
     out: &'o mut Vec<Diagnostic>,
     calls: BTreeSet<String>,
+    /// The `=` of an assignment that stands where the function's answer is due.
+    answer: Option<Place>,
     /// How deep in callbacks: a bound against callbacks that hold each other.
     depth: usize,
 }
 
 impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
     pub fn new(world: &'w World<'a>, functions: &'a [Function], out: &'o mut Vec<Diagnostic>) -> Self {
-        Self { world, functions, out, calls: BTreeSet::new(), depth: 0 }
+        Self { world, functions, out, calls: BTreeSet::new(), answer: None, depth: 0 }
     }
 
     fn named(&self) -> impl Iterator<Item = &'a Function> + use<'a> {
@@ -99,6 +102,10 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
     }
 
     fn body(&mut self, function: &'a Function, environment: &mut Environment<'a>) {
+        self.answer = function.body.last().and_then(|last| match last {
+            Stmt::Assignment(assignment) if !assignment.0.is_op_assignment() => Some(at(assignment.0.position())),
+            _ => None,
+        });
         self.block(&function.body, environment);
     }
 
@@ -178,6 +185,10 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         let named = links.iter().any(|link| matches!(link, Link::Name(..)));
         match shape {
             Some(shape) if shape == Shape::Settings || shape.is_of_event() => {
+                if self.answer == Some(operator) {
+                    self.error(codes::SINGLE_EQUALS, operator, "a single `=` sets a value; it does not compare", "write `==`");
+                    return;
+                }
                 let what = if shape == Shape::Settings { "the settings" } else { "the event" };
                 let finding = self.world.source.error(
                     codes::EVENT_CHANGED,
@@ -451,9 +462,11 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             let first = index == function.parameters.len() - own;
             inner.push((parameter.as_str(), if first { element } else { Shape::Unknown }));
         }
+        let answer = self.answer;
         self.depth += 1;
         self.body(function, &mut inner);
         self.depth -= 1;
+        self.answer = answer;
     }
 
     /// A sort swallows its comparator's errors and leaves the list unsorted: it may only read and compare.
@@ -500,6 +513,9 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             return Shape::Unknown;
         }
         self.allowed(name, call.args.len(), place);
+        if let ("list", [Expr::StringConstant(list, position)]) = (name, call.args.as_slice()) {
+            self.list(list, at(*position));
+        }
         if CALLBACKS.contains(&name) && call.args.len() > 1 {
             let receiver = self.expression(&call.args[0], environment);
             self.arguments(receiver, name, &call.args[1..], environment);
@@ -524,6 +540,13 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             }
         }
         result(name, first)
+    }
+
+    /// A list that is not there holds nothing, and a rule that asks it stays silent.
+    fn list(&mut self, name: &str, place: Place) {
+        if self.world.lists.get(name).is_none() {
+            self.out.push(unknown_list(self.world.source, self.world.lists, name, place));
+        }
     }
 
     fn module_function(&mut self, call: &FnCallExpr, place: Place) {
@@ -607,7 +630,12 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
                         written(expr).unwrap_or_else(|| self.world.source.word(at(expr.start_position())).to_owned())
                     };
                     let (a, b) = (name(0), name(1));
-                    let message = format!("{} compared with {}: that is never equal", left.words(), right.words());
+                    let message = format!(
+                        "{} compared with {}: {}",
+                        left.words(),
+                        right.words(),
+                        if matches!(call.name.as_str(), "==" | "!=") { "they are never equal" } else { "they have no order" }
+                    );
                     let finding = self.world.source.error(codes::TEXT_WITH_NUMBER, place, message);
                     let mended = match (*left, *right, &call.args[0], &call.args[1]) {
                         (Shape::Text, Shape::Number, _, Expr::IntegerConstant(number, _)) => {
