@@ -92,7 +92,7 @@ pub fn read(
         let at = reader.choice(&entry.value, "stage", &names)?;
         Some(Stage::ALL[at])
     });
-    let personal = literal.get("personal").map(|entry| reader.field_list(&entry.value, &fields, checked));
+    let personal = literal.get("personal").map(|entry| reader.field_list("personal", &entry.value, &fields, checked));
     let template = literal.get("template").and_then(|entry| reader.template(entry));
     let owner = literal.get("owner").and_then(|entry| reader.line(entry));
     let basis = literal.get("basis").and_then(|entry| reader.line(entry));
@@ -390,8 +390,8 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn field_list(&mut self, literal: &Literal, fields: &TopicFields<'_>, checked: bool) -> Vec<String> {
-        let texts = self.texts("same", literal);
+    fn field_list(&mut self, name: &str, literal: &Literal, fields: &TopicFields<'_>, checked: bool) -> Vec<String> {
+        let texts = self.texts(name, literal);
         for (name, place) in &texts {
             if super::condition::Path::parse(name).is_err() {
                 self.error(codes::WRONG_VALUE, *place, format!("`{name}` is no path of a field"), "such as \"personKey\"");
@@ -416,7 +416,7 @@ impl Reader<'_, '_> {
                 self.out.push(finding.label(format!("add `{name}: …` here")).help(format!("write it like this: {EXAMPLE}")));
             }
         }
-        let same = self.field_list(&table.get("same")?.value, fields, checked);
+        let same = self.field_list("same", &table.get("same")?.value, fields, checked);
         if same.is_empty() && matches!(&table.get("same")?.value.node, Node::List(items) if items.is_empty()) {
             self.error(
                 codes::WRONG_VALUE,
@@ -523,4 +523,20 @@ pub fn header(doc: &str) -> Header {
     header.act = joined(act);
     header.noise = joined(noise);
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_by_its_paragraphs() {
+        let doc = "//! Nationality differs.\n//! Twice.\n//!\n//! Why:   it changes\n//!        the screening.\n//! Do: compare.\n//! Noise: \"lb\".";
+        let header = header(doc);
+        assert_eq!(header.what, "Nationality differs. Twice.");
+        assert_eq!(header.why.as_deref(), Some("it changes the screening."));
+        assert_eq!(header.act.as_deref(), Some("compare."));
+        assert_eq!(header.noise.as_deref(), Some("\"lb\"."));
+        assert_eq!(super::header(""), Header::default());
+    }
 }

@@ -44,13 +44,36 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// What a file is compiled with.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    pub modules: &'a Modules,
+    pub declared: &'a Declared,
+    pub lists: &'a Lists,
+}
+
+/// `import "PATH" as ALIAS;`
+#[derive(Clone, Debug)]
+pub struct Import {
+    pub alias: String,
+    pub path: String,
+    /// Of the path.
+    pub place: Place,
+}
+
+/// A module that was parsed and waits for those that it imports.
+#[derive(Clone, Debug)]
+pub struct ParsedModule {
+    ast: AST,
+    pub imports: Vec<Import>,
+}
+
 /// A file's top level.
 #[derive(Debug, Default)]
 pub struct TopLevel {
     card: Option<Literal>,
     tests: Option<Literal>,
-    /// Alias, module path, place of the path.
-    imports: Vec<(String, String, Place)>,
+    imports: Vec<Import>,
 }
 
 impl Compiler {
@@ -77,14 +100,8 @@ impl Compiler {
     }
 
     /// Compiles one rule file with the modules it may import.
-    pub fn rule(
-        &self,
-        file: &str,
-        bytes: &Arc<[u8]>,
-        modules: &Modules,
-        declared: &Declared,
-        lists: &Lists,
-    ) -> Result<Compiled, Vec<Diagnostic>> {
+    pub fn rule(&self, file: &str, bytes: &Arc<[u8]>, with: Surroundings<'_>) -> Result<Compiled, Vec<Diagnostic>> {
+        let Surroundings { modules, declared, lists } = with;
         let source = Source::read(file, bytes)?;
         let ast = self.parse(source)?;
         let mut findings = Vec::new();
@@ -92,7 +109,7 @@ impl Compiler {
         let aliases = resolve(source, &top.imports, modules, &mut findings);
 
         let mut closure = BTreeMap::new();
-        for (_, path) in &aliases {
+        for path in aliases.values() {
             modules.closure(path, &mut closure);
         }
         let mut sources: BTreeMap<String, Arc<[u8]>> =
@@ -162,13 +179,13 @@ impl Compiler {
         Ok(Compiled { rule, id_place: top.card.as_ref().map(card::id_place).unwrap_or_default(), warnings })
     }
 
-    /// Parses a module and answers it with the paths it imports, for [`Self::module`] once those are compiled.
-    pub fn module_imports(&self, file: &str, bytes: &[u8]) -> Result<(AST, Vec<(String, String, Place)>), Vec<Diagnostic>> {
+    /// Parses a module; [`Self::module`] checks it once the modules that it imports are compiled.
+    pub fn parse_module(&self, file: &str, bytes: &[u8]) -> Result<ParsedModule, Vec<Diagnostic>> {
         let source = Source::read(file, bytes)?;
         let ast = self.parse(source)?;
         let mut findings = Vec::new();
         let top = top_level(source, &ast, true, &mut findings);
-        if findings.is_empty() { Ok((ast, top.imports)) } else { Err(findings) }
+        if findings.is_empty() { Ok(ParsedModule { ast, imports: top.imports }) } else { Err(findings) }
     }
 
     /// Checks a module's functions against the modules it imports.
@@ -176,15 +193,14 @@ impl Compiler {
         &self,
         file: &str,
         bytes: &Arc<[u8]>,
-        ast: AST,
-        imports: &[(String, String, Place)],
-        modules: &Modules,
-        declared: &Declared,
-        lists: &Lists,
+        parsed: ParsedModule,
+        with: Surroundings<'_>,
     ) -> Result<Module, Vec<Diagnostic>> {
+        let Surroundings { modules, declared, lists } = with;
+        let ParsedModule { ast, imports } = parsed;
         let source = Source::read(file, bytes)?;
         let mut findings = Vec::new();
-        let aliases = resolve(source, imports, modules, &mut findings);
+        let aliases = resolve(source, &imports, modules, &mut findings);
         let fields = TopicFields::new([], declared);
         let world = lint::World {
             source,
@@ -273,7 +289,11 @@ fn top_level(source: Source<'_>, ast: &AST, module: bool, out: &mut Vec<Diagnost
             Stmt::Noop(_) => {}
             Stmt::Import(import, _) => match &import.0 {
                 Expr::StringConstant(path, position) if !import.1.name.is_empty() => {
-                    top.imports.push((import.1.name.to_string(), path.to_string(), Place::of(*position)));
+                    top.imports.push(Import {
+                        alias: import.1.name.to_string(),
+                        path: path.to_string(),
+                        place: Place::of(*position),
+                    });
                 }
                 _ => out.push(
                     source
@@ -336,14 +356,9 @@ fn top_level(source: Source<'_>, ast: &AST, module: bool, out: &mut Vec<Diagnost
 }
 
 /// The modules behind imports, by alias.
-fn resolve(
-    source: Source<'_>,
-    imports: &[(String, String, Place)],
-    modules: &Modules,
-    out: &mut Vec<Diagnostic>,
-) -> BTreeMap<String, String> {
+fn resolve(source: Source<'_>, imports: &[Import], modules: &Modules, out: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
     let mut aliases = BTreeMap::new();
-    for (alias, path, place) in imports {
+    for Import { alias, path, place } in imports {
         if modules.get(path).is_some() {
             aliases.insert(alias.clone(), path.clone());
         } else if modules.is_broken(path) {

@@ -88,7 +88,7 @@ fn the_shipped_rules_are_without_findings() {
         })
         .collect();
     assert!(findings.is_empty(), "{text}");
-    assert!(snapshot.files.keys().filter(|file| file.ends_with(".rhai")).count() > 10);
+    assert!(snapshot.files.len() > 10);
 }
 
 #[test]
@@ -121,8 +121,9 @@ fn cut_and_hostile_files_are_findings_and_never_a_panic() {
     let mut refused = 0;
     for (at, _) in text.char_indices().step_by(7) {
         let bytes: Arc<[u8]> = Arc::from(&text.as_bytes()[..at]);
-        let modules = super::set::Modules::default();
-        let cut = compiler.rule("a.rhai", &bytes, &modules, &declared(), &super::lists::Lists::empty());
+        let (modules, declared, lists) = (super::set::Modules::default(), declared(), super::lists::Lists::empty());
+        let with = super::compile::Surroundings { modules: &modules, declared: &declared, lists: &lists };
+        let cut = compiler.rule("a.rhai", &bytes, with);
         refused += usize::from(cut.is_err());
         for finding in cut.err().unwrap_or_default() {
             assert!(finding.render(std::str::from_utf8(&bytes).ok(), "rules", false).contains(&finding.message));

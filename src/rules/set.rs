@@ -10,7 +10,7 @@ use rhai::AST;
 
 use super::{
     codes,
-    compile::{Compiled, Compiler},
+    compile::{Compiled, Compiler, Surroundings},
     diagnostic::Diagnostic,
     lists::Lists,
     literal::Place,
@@ -201,7 +201,7 @@ pub fn load(
             candidates.push(Candidate { rule: Arc::clone(rule), id_place: id_place(file, bytes, rule), fresh: false });
             continue;
         }
-        match compiler.rule(file, bytes, &modules, declared, &lists) {
+        match compiler.rule(file, bytes, Surroundings { modules: &modules, declared, lists: &lists }) {
             Ok(Compiled { rule, id_place, warnings }) => {
                 diagnostics.extend(warnings);
                 candidates.push(Candidate { rule: Arc::new(rule), id_place, fresh: true });
@@ -416,9 +416,9 @@ fn compile_modules(
     }
     for (file, bytes) in &snapshot.files {
         let Some(path) = module_path(file) else { continue };
-        match compiler.module_imports(file, bytes) {
-            Ok((ast, imports)) => {
-                parsed.insert(path, (file, bytes, ast, imports));
+        match compiler.parse_module(file, bytes) {
+            Ok(module) => {
+                parsed.insert(path, (file, bytes, module));
             }
             Err(findings) => {
                 diagnostics.extend(findings);
@@ -430,12 +430,12 @@ fn compile_modules(
     while !parsed.is_empty() {
         let ready: Vec<&str> = parsed
             .iter()
-            .filter(|(_, (.., imports))| imports.iter().all(|(_, path, _)| !parsed.contains_key(path.as_str())))
+            .filter(|(_, (.., module))| module.imports.iter().all(|import| !parsed.contains_key(import.path.as_str())))
             .map(|(path, _)| *path)
             .collect();
         if ready.is_empty() {
-            for (path, (file, bytes, _, imports)) in std::mem::take(&mut parsed) {
-                let place = imports.first().map(|(_, _, place)| *place).unwrap_or_default();
+            for (path, (file, bytes, module)) in std::mem::take(&mut parsed) {
+                let place = module.imports.first().map(|import| import.place).unwrap_or_default();
                 let text = std::str::from_utf8(bytes).unwrap_or_default();
                 let finding = Source { file, text }.error(codes::IMPORT, place, "modules import each other in a circle");
                 diagnostics.push(finding.label("move what both need to a third module"));
@@ -443,8 +443,8 @@ fn compile_modules(
             }
         }
         for path in ready {
-            let Some((file, bytes, ast, imports)) = parsed.remove(path) else { continue };
-            match compiler.module(file, bytes, ast, &imports, &modules, declared, lists) {
+            let Some((file, bytes, module)) = parsed.remove(path) else { continue };
+            match compiler.module(file, bytes, module, Surroundings { modules: &modules, declared, lists }) {
                 Ok(module) => {
                     modules.ready.insert(path.to_owned(), Arc::new(module));
                 }

@@ -82,7 +82,7 @@ impl<'a> Source<'a> {
             let mut escaped = false;
             for (at, c) in rest.char_indices().skip(1) {
                 if c == first && !escaped {
-                    return &rest[..at + 1];
+                    return &rest[..=at];
                 }
                 escaped = c == '\\' && !escaped;
             }
@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
         }
         if is_name(first) {
             let number = first.is_ascii_digit();
-            return &rest[..rest.find(|c| !is_name(c) && !(number && c == '.')).unwrap_or(rest.len())];
+            return &rest[..rest.find(|c| !(is_name(c) || number && c == '.')).unwrap_or(rest.len())];
         }
         for symbol in ["#{", "==", "!=", "<=", ">=", "&&", "||", "+=", "-=", "*=", "/=", "=>", "<<", ">>"] {
             if rest.starts_with(symbol) {

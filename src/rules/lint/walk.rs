@@ -166,11 +166,11 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
                 self.call(call, *position, environment);
             }
             Stmt::Block(block) => self.block(block.statements(), environment),
-            Stmt::Expr(expr) => {
-                self.expression(expr, environment);
-            }
             Stmt::BreakLoop(Some(expr), ..) | Stmt::Return(Some(expr), ..) => {
                 self.expression(expr, environment);
+            }
+            Stmt::Expr(expr) => {
+                self.expression(expr.as_ref(), environment);
             }
             Stmt::Import(_, position) => {
                 self.error(codes::IMPORT, at(*position), "an import inside a function", "move it to the top of the file");
@@ -477,11 +477,13 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             statement.walk(&mut Vec::new(), &mut |path| {
                 throws |= match path.last() {
                     Some(rhai::ASTNode::Stmt(Stmt::Return(_, flags, _))) => flags.contains(rhai::ASTFlags::BREAK),
-                    Some(rhai::ASTNode::Stmt(Stmt::FnCall(..) | Stmt::While(..) | Stmt::Do(..) | Stmt::For(..))) => true,
                     Some(rhai::ASTNode::Expr(Expr::FnCall(call, _))) => {
                         !call.is_operator_call() || matches!(call.name.as_str(), "/" | "%")
                     }
-                    Some(rhai::ASTNode::Expr(Expr::MethodCall(..) | Expr::Index(..))) => true,
+                    Some(
+                        rhai::ASTNode::Stmt(Stmt::FnCall(..) | Stmt::While(..) | Stmt::Do(..) | Stmt::For(..))
+                        | rhai::ASTNode::Expr(Expr::MethodCall(..) | Expr::Index(..)),
+                    ) => true,
                     _ => false,
                 };
                 true
@@ -605,7 +607,7 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             }
             return;
         }
-        let own: Vec<String> = self.named().map(|function| function.name.to_string()).collect();
+        let own: Vec<String> = self.named().map(|function| function.name.clone()).collect();
         let host = crate::rules::functions::NAMES.iter().map(|(name, _)| *name);
         let natives = self
             .world

@@ -136,7 +136,7 @@ fn an_emptied_or_shrunk_folder_is_held_back_until_confirmed() {
 #[test]
 fn a_list_that_shrinks_by_more_than_a_fifth_stays_as_it_was() {
     let with = |entries: usize| {
-        let list: String = (0..entries).map(|number| format!("entry {number}\n")).collect();
+        let list = (0..entries).map(|number| format!("entry {number}")).collect::<Vec<_>>().join("\n");
         [("a.rhai", rule("A-1")), ("lists/risky.txt", list)]
     };
     let first = reload(&with(10), None).generation;
