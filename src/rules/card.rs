@@ -130,6 +130,22 @@ pub fn read(
     Some(CardParts { card, condition, subject, masked_subject, settings })
 }
 
+/// An unknown field in `where` with its topic, as everywhere else; one that another topic of the rule has gets its own advice.
+fn unknown_in_where(finding: Diagnostic, fields: &TopicFields<'_>) -> Diagnostic {
+    let path =
+        finding.message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).unwrap_or_default().to_owned();
+    let Some(missing) = fields.missing(&steps(&path)).filter(|_| finding.code == codes::UNKNOWN_FIELD && !path.is_empty()) else {
+        return finding;
+    };
+    let finding = Diagnostic { message: format!("unknown field `{path}` on topic {}", missing.topic), ..finding };
+    if missing.elsewhere {
+        return finding
+            .label("other topics of this rule have it, this one has not")
+            .help("write one rule for each topic, or ask in `fn when`");
+    }
+    if missing.proposal.is_none() { finding.label("no such field") } else { finding }
+}
+
 /// The `id` and its place, for the check that no two files share one.
 #[must_use]
 pub fn id_place(literal: &Literal) -> Place {
@@ -343,16 +359,7 @@ impl Reader<'_, '_> {
             Err(findings) => {
                 // A secret is told as such, not as an unknown field.
                 if self.out.len() == before {
-                    self.out.extend(findings.into_iter().map(|finding| {
-                        let plain = finding.code == codes::UNKNOWN_FIELD
-                            && finding.message.starts_with("unknown field")
-                            && !finding.message.contains(" topic");
-                        if plain {
-                            Diagnostic { message: format!("{} on {}", finding.message, fields.topics()), ..finding }
-                        } else {
-                            finding
-                        }
-                    }));
+                    self.out.extend(findings.into_iter().map(|finding| unknown_in_where(finding, fields)));
                 }
                 Condition::always()
             }

@@ -77,6 +77,12 @@ fn a_callback_may_read_the_event_whose_list_it_walks_through() {
 }
 
 #[test]
+fn settings_may_hold_negative_numbers() {
+    let card = "const RULE = #{ id: \"A\", title: \"x\", on: [\"identResult\"], severity: \"low\", send_to: [\"mlro\"], stage: \"draft\", settings: #{ a: -5, b: [-1.5] } };";
+    assert_eq!(findings("a.rhai", card.as_bytes()), []);
+}
+
+#[test]
 fn the_shipped_rules_are_without_findings() {
     let snapshot = Snapshot::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rules")).unwrap();
     let findings = check(&snapshot, &Declared::default(), &|_, _| Vec::new());

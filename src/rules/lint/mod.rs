@@ -1,6 +1,7 @@
 //! Findings in a rule's syntax tree: what plain Rhai would let pass, and what the sandbox must not meet.
 
 mod answer;
+mod calls;
 mod never;
 mod shape;
 mod walk;
