@@ -84,11 +84,14 @@ impl Fuse {
 #[derive(Debug, Default)]
 pub struct Mount(Mutex<Mounted>);
 
+/// Evaluated modules by path.
+type Ready = BTreeMap<String, Shared<Module>>;
+
 #[derive(Debug, Default)]
 struct Mounted {
     current: Arc<Modules>,
     /// Modules that were evaluated, by the set they belong to: what they import themselves is part of them.
-    ready: Vec<(Arc<Modules>, BTreeMap<String, Shared<Module>>)>,
+    ready: Vec<(Arc<Modules>, Ready)>,
     /// What is being evaluated, to find circles.
     loading: Vec<String>,
 }
@@ -112,9 +115,9 @@ impl Mount {
 }
 
 impl Mounted {
-    fn set(&mut self) -> &mut BTreeMap<String, Shared<Module>> {
+    fn set(&mut self) -> &mut Ready {
         let index = self.ready.iter().position(|(modules, _)| Arc::ptr_eq(modules, &self.current)).unwrap_or_else(|| {
-            self.ready.push((self.current.clone(), BTreeMap::new()));
+            self.ready.push((self.current.clone(), Ready::new()));
             self.ready.len() - 1
         });
         &mut self.ready[index].1

@@ -53,15 +53,14 @@ impl Failure {
 
 /// The cause, its position in the rule file, and whether it lies in a module: there the position is the call's.
 fn innermost<'a>(error: &'a EvalAltResult, ast: &AST) -> (&'a EvalAltResult, Position, bool) {
-    let own = |name: &str, from: &str| {
-        ast.iter_functions().any(|function| function.name == name)
-            && (from.is_empty() || ast.source().is_none_or(|source| source == from))
-    };
+    let imports = ast.statements().iter().any(|statement| matches!(statement, Stmt::Import(..)));
+    // A callback has no name of its own, and is the rule's unless a module's function was called before.
+    let own = |name: &str| !imports || name.starts_with("anon$") || ast.iter_functions().any(|function| function.name == name);
     let (mut cause, mut at, mut module) = (error, error.position(), false);
     loop {
         let inner = match cause {
-            EvalAltResult::ErrorInFunctionCall(name, from, inner, _) => {
-                module |= !own(name, from);
+            EvalAltResult::ErrorInFunctionCall(name, _, inner, _) => {
+                module |= !own(name);
                 inner
             }
             EvalAltResult::ErrorInModule(_, inner, _) => {

@@ -119,8 +119,13 @@ fn judge_with(script: &str, event: &Event, lists: Option<&Arc<Lists>>, settings:
     Evaluator::new().judge_one(&Generation::empty(), &rule, event, lists, settings)
 }
 
+fn lists(risky: &[&str]) -> Arc<Lists> {
+    let entries = risky.iter().map(ToString::to_string).collect();
+    Arc::new(Lists::of(BTreeMap::from([("high_risk_countries".to_owned(), entries)])))
+}
+
 fn judge(script: &str) -> Option<Verdict> {
-    judge_with(script, &mismatches(), None, None)
+    judge_with(script, &mismatches(), Some(&lists(&[])), None)
 }
 
 #[track_caller]
@@ -152,8 +157,7 @@ fn the_functions_of_a_rule_make_its_finding() {
 
 #[test]
 fn lists_and_settings_can_be_overridden_for_one_verdict() {
-    let lists = Arc::new(Lists::of(BTreeMap::from([("high_risk_countries".to_owned(), vec!["LB".to_owned()])])));
-    let Some(Verdict::Match(found)) = judge_with(KYC_012, &mismatches(), Some(&lists), None) else { panic!("no match") };
+    let Some(Verdict::Match(found)) = judge_with(KYC_012, &mismatches(), Some(&lists(&["LB"])), None) else { panic!("no match") };
     assert_eq!(found.severity, Severity::Critical);
     let settings = Value::Map([("watched", Value::List(Vec::new()))].into_iter().collect());
     assert!(judge_with(KYC_012, &mismatches(), None, Some(&settings)).is_none());
@@ -281,7 +285,7 @@ fn every_way_to_fail_is_undecided_with_line_and_reason_and_without_data() {
     fn when(event, settings) {  event.staus == 1 }
         error Some(2): `when`: there is no field `staus`
     fn when(event, settings) {  event.mismatches.some(|m|  m.valu == 1) }
-        error Some(2): `when`: there is no field `valu`, inside what this line calls
+        error Some(3): `when`: there is no field `valu`
     fn when(event, settings) { event.mismatches[7].value == 1 }
         error Some(1): `when`: an index beyond a list of 2
     fn when(event, settings) { event[event.personKey] }
