@@ -92,7 +92,7 @@ pub fn read(
         let at = reader.choice(&entry.value, "stage", &names)?;
         Some(Stage::ALL[at])
     });
-    let personal = literal.get("personal").map(|entry| reader.field_list(&entry.value, &fields, checked));
+    let personal = literal.get("personal").map(|entry| reader.field_list("personal", &entry.value, &fields, checked));
     let template = literal.get("template").and_then(|entry| reader.template(entry));
     let owner = literal.get("owner").and_then(|entry| reader.line(entry));
     let basis = literal.get("basis").and_then(|entry| reader.line(entry));
@@ -128,6 +128,22 @@ pub fn read(
         hash,
     };
     Some(CardParts { card, condition, subject, masked_subject, settings })
+}
+
+/// An unknown field in `where` with its topic, as everywhere else; one that another topic of the rule has gets its own advice.
+fn unknown_in_where(finding: Diagnostic, fields: &TopicFields<'_>) -> Diagnostic {
+    let path =
+        finding.message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).unwrap_or_default().to_owned();
+    let Some(missing) = fields.missing(&steps(&path)).filter(|_| finding.code == codes::UNKNOWN_FIELD && !path.is_empty()) else {
+        return finding;
+    };
+    let finding = Diagnostic { message: format!("unknown field `{path}` on topic {}", missing.topic), ..finding };
+    if missing.elsewhere {
+        return finding
+            .label("other topics of this rule have it, this one has not")
+            .help("write one rule for each topic, or ask in `fn when`");
+    }
+    if missing.proposal.is_none() { finding.label("no such field") } else { finding }
 }
 
 /// The `id` and its place, for the check that no two files share one.
@@ -343,7 +359,7 @@ impl Reader<'_, '_> {
             Err(findings) => {
                 // A secret is told as such, not as an unknown field.
                 if self.out.len() == before {
-                    self.out.extend(findings);
+                    self.out.extend(findings.into_iter().map(|finding| unknown_in_where(finding, fields)));
                 }
                 Condition::always()
             }
@@ -381,8 +397,8 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn field_list(&mut self, literal: &Literal, fields: &TopicFields<'_>, checked: bool) -> Vec<String> {
-        let texts = self.texts("same", literal);
+    fn field_list(&mut self, name: &str, literal: &Literal, fields: &TopicFields<'_>, checked: bool) -> Vec<String> {
+        let texts = self.texts(name, literal);
         for (name, place) in &texts {
             if super::condition::Path::parse(name).is_err() {
                 self.error(codes::WRONG_VALUE, *place, format!("`{name}` is no path of a field"), "such as \"personKey\"");
@@ -407,7 +423,7 @@ impl Reader<'_, '_> {
                 self.out.push(finding.label(format!("add `{name}: …` here")).help(format!("write it like this: {EXAMPLE}")));
             }
         }
-        let same = self.field_list(&table.get("same")?.value, fields, checked);
+        let same = self.field_list("same", &table.get("same")?.value, fields, checked);
         if same.is_empty() && matches!(&table.get("same")?.value.node, Node::List(items) if items.is_empty()) {
             self.error(
                 codes::WRONG_VALUE,
@@ -514,4 +530,20 @@ pub fn header(doc: &str) -> Header {
     header.act = joined(act);
     header.noise = joined(noise);
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_by_its_paragraphs() {
+        let doc = "//! Nationality differs.\n//! Twice.\n//!\n//! Why:   it changes\n//!        the screening.\n//! Do: compare.\n//! Noise: \"lb\".";
+        let header = header(doc);
+        assert_eq!(header.what, "Nationality differs. Twice.");
+        assert_eq!(header.why.as_deref(), Some("it changes the screening."));
+        assert_eq!(header.act.as_deref(), Some("compare."));
+        assert_eq!(header.noise.as_deref(), Some("\"lb\"."));
+        assert_eq!(super::header(""), Header::default());
+    }
 }

@@ -54,6 +54,7 @@ codes! {
     TEMPLATE = "R038";
     /// The engine panicked while it compiled.
     ENGINE = "R039";
+    UNKNOWN_LIST = "R040";
     /// A path that can't be read, in `where`.
     BAD_PATH = "R102";
     UNKNOWN_OPERATOR = "R103";
@@ -63,6 +64,10 @@ codes! {
     NO_TABLE = "R107";
     NO_LIST = "R108";
     NO_TEST = "R109";
+    LIST_NOT_TEXT = "L001";
+    LIST_EMPTY = "L002";
+    LIST_TWICE = "L003";
+    LIST_QUOTE = "L004";
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     diagnostic::Diagnostic,
     fields::TopicFields,
     functions, lint,
+    lists::Lists,
     literal::{Literal, Node, Place},
     rehearsal,
     rule::{CompiledRule, Script},
@@ -43,13 +44,36 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// What a file is compiled with.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    pub modules: &'a Modules,
+    pub declared: &'a Declared,
+    pub lists: &'a Lists,
+}
+
+/// `import "PATH" as ALIAS;`
+#[derive(Clone, Debug)]
+pub struct Import {
+    pub alias: String,
+    pub path: String,
+    /// Of the path.
+    pub place: Place,
+}
+
+/// A module that was parsed and waits for those that it imports.
+#[derive(Clone, Debug)]
+pub struct ParsedModule {
+    ast: AST,
+    pub imports: Vec<Import>,
+}
+
 /// A file's top level.
 #[derive(Debug, Default)]
 pub struct TopLevel {
     card: Option<Literal>,
     tests: Option<Literal>,
-    /// Alias, module path, place of the path.
-    imports: Vec<(String, String, Place)>,
+    imports: Vec<Import>,
 }
 
 impl Compiler {
@@ -76,13 +100,8 @@ impl Compiler {
     }
 
     /// Compiles one rule file with the modules it may import.
-    pub fn rule(
-        &self,
-        file: &str,
-        bytes: &Arc<[u8]>,
-        modules: &Modules,
-        declared: &Declared,
-    ) -> Result<Compiled, Vec<Diagnostic>> {
+    pub fn rule(&self, file: &str, bytes: &Arc<[u8]>, with: Surroundings<'_>) -> Result<Compiled, Vec<Diagnostic>> {
+        let Surroundings { modules, declared, lists } = with;
         let source = Source::read(file, bytes)?;
         let ast = self.parse(source)?;
         let mut findings = Vec::new();
@@ -90,7 +109,7 @@ impl Compiler {
         let aliases = resolve(source, &top.imports, modules, &mut findings);
 
         let mut closure = BTreeMap::new();
-        for (_, path) in &aliases {
+        for path in aliases.values() {
             modules.closure(path, &mut closure);
         }
         let mut sources: BTreeMap<String, Arc<[u8]>> =
@@ -105,14 +124,29 @@ impl Compiler {
         };
         let cases = top.tests.as_ref().map(|tests| rehearsal::read(source, tests, &mut findings)).unwrap_or_default();
 
+        for (parts, place) in parts.iter().zip(top.card.as_ref().and_then(|card| card.get("where")).map(|entry| entry.place)) {
+            for name in parts.condition.lists().into_iter().filter(|name| lists.get(name).is_none()) {
+                let place = source.find_word(name, place).unwrap_or(place);
+                findings.push(lint::unknown_list(source, lists, name, place));
+            }
+        }
+
         let topics = parts.iter().flat_map(|parts| parts.card.on.iter().map(TopicName::as_str));
         let fields = TopicFields::new(topics, declared);
         let settings = top.card.as_ref().map(|card| match card.get("settings").map(|entry| &entry.value.node) {
             Some(Node::Map(entries)) => entries.iter().map(|entry| entry.name.clone()).collect(),
             _ => Vec::new(),
         });
-        let world =
-            lint::World { source, fields: &fields, natives: &self.natives, aliases: &aliases, modules, settings, declared };
+        let world = lint::World {
+            source,
+            fields: &fields,
+            natives: &self.natives,
+            aliases: &aliases,
+            modules,
+            settings,
+            declared,
+            lists,
+        };
         let functions = functions(source, &ast)?;
         lint::check(&world, &functions, true, &mut findings);
 
@@ -145,13 +179,13 @@ impl Compiler {
         Ok(Compiled { rule, id_place: top.card.as_ref().map(card::id_place).unwrap_or_default(), warnings })
     }
 
-    /// Parses a module and answers it with the paths it imports, for [`Self::module`] once those are compiled.
-    pub fn module_imports(&self, file: &str, bytes: &[u8]) -> Result<(AST, Vec<(String, String, Place)>), Vec<Diagnostic>> {
+    /// Parses a module; [`Self::module`] checks it once the modules that it imports are compiled.
+    pub fn parse_module(&self, file: &str, bytes: &[u8]) -> Result<ParsedModule, Vec<Diagnostic>> {
         let source = Source::read(file, bytes)?;
         let ast = self.parse(source)?;
         let mut findings = Vec::new();
         let top = top_level(source, &ast, true, &mut findings);
-        if findings.is_empty() { Ok((ast, top.imports)) } else { Err(findings) }
+        if findings.is_empty() { Ok(ParsedModule { ast, imports: top.imports }) } else { Err(findings) }
     }
 
     /// Checks a module's functions against the modules it imports.
@@ -159,17 +193,25 @@ impl Compiler {
         &self,
         file: &str,
         bytes: &Arc<[u8]>,
-        ast: AST,
-        imports: &[(String, String, Place)],
-        modules: &Modules,
-        declared: &Declared,
+        parsed: ParsedModule,
+        with: Surroundings<'_>,
     ) -> Result<Module, Vec<Diagnostic>> {
+        let Surroundings { modules, declared, lists } = with;
+        let ParsedModule { ast, imports } = parsed;
         let source = Source::read(file, bytes)?;
         let mut findings = Vec::new();
-        let aliases = resolve(source, imports, modules, &mut findings);
+        let aliases = resolve(source, &imports, modules, &mut findings);
         let fields = TopicFields::new([], declared);
-        let world =
-            lint::World { source, fields: &fields, natives: &self.natives, aliases: &aliases, modules, settings: None, declared };
+        let world = lint::World {
+            source,
+            fields: &fields,
+            natives: &self.natives,
+            aliases: &aliases,
+            modules,
+            settings: None,
+            declared,
+            lists,
+        };
         let functions = functions(source, &ast)?;
         lint::check(&world, &functions, false, &mut findings);
         if findings.iter().any(Diagnostic::is_error) {
@@ -247,7 +289,11 @@ fn top_level(source: Source<'_>, ast: &AST, module: bool, out: &mut Vec<Diagnost
             Stmt::Noop(_) => {}
             Stmt::Import(import, _) => match &import.0 {
                 Expr::StringConstant(path, position) if !import.1.name.is_empty() => {
-                    top.imports.push((import.1.name.to_string(), path.to_string(), Place::of(*position)));
+                    top.imports.push(Import {
+                        alias: import.1.name.to_string(),
+                        path: path.to_string(),
+                        place: Place::of(*position),
+                    });
                 }
                 _ => out.push(
                     source
@@ -310,14 +356,9 @@ fn top_level(source: Source<'_>, ast: &AST, module: bool, out: &mut Vec<Diagnost
 }
 
 /// The modules behind imports, by alias.
-fn resolve(
-    source: Source<'_>,
-    imports: &[(String, String, Place)],
-    modules: &Modules,
-    out: &mut Vec<Diagnostic>,
-) -> BTreeMap<String, String> {
+fn resolve(source: Source<'_>, imports: &[Import], modules: &Modules, out: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
     let mut aliases = BTreeMap::new();
-    for (alias, path, place) in imports {
+    for Import { alias, path, place } in imports {
         if modules.get(path).is_some() {
             aliases.insert(alias.clone(), path.clone());
         } else if modules.is_broken(path) {

@@ -132,11 +132,20 @@ mod tests {
     #[test]
     fn a_finding_reads_like_a_compilers_message() {
         let text = sample().render(Some("const RULE = #{\n    where: #{ staus: #{ not: \"success\" } },\n"), "rules", false);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        error[R012]: unknown field `staus` on topic identResult
+         --> rules/identity/ident_failed.rhai:2:15
+          |
+        2 |     where: #{ staus: #{ not: "success" } },
+          |               ^^^^^ did you mean `status`?
+        "#);
     }
 
     #[test]
     fn a_finding_is_one_json_object() {
-        insta::assert_snapshot!(to_json(&[sample()]), @"");
+        insta::assert_snapshot!(
+            to_json(&[sample()]),
+            @r#"[{"code":"R012","level":"error","message":"unknown field `staus` on topic identResult","file":"identity/ident_failed.rhai","span":{"line":2,"column":15,"length":5},"label":"did you mean `status`?","help":null}]"#
+        );
     }
 }

@@ -128,21 +128,15 @@ impl OneTopic<'_> {
     }
 }
 
-/// What the rest of a path leads to from a field.
+/// What the rest of a path leads to from a field. Only a list has something inside, behind the index of an entry.
 #[must_use]
 pub fn entry(field: &'static Field, steps: &[Step<'_>]) -> Found {
-    match steps.split_first() {
-        None => Found::Known(field),
-        Some((Step::Index, rest)) => match rest.split_first() {
-            None => Found::Unchecked,
-            Some((Step::Name(name), rest)) if matches!(field.kind, Kind::List(_)) => named(field.entries(), name, rest),
-            Some(_) => Found::Unchecked,
-        },
-        // `where: #{ mismatches: #{ some: … } }` asks for an entry's field by `mismatches.fieldName`, too.
-        Some((Step::Name(name), rest)) => match field.kind {
-            Kind::List(fields) => named(fields, name, rest),
-            Kind::Text | Kind::Number => Found::Unknown { name: (*name).to_owned(), proposal: None },
-        },
+    match (field.kind, steps) {
+        (_, []) => Found::Known(field),
+        (Kind::List(_), [Step::Index]) => Found::Unchecked,
+        (Kind::List(fields), [Step::Index, Step::Name(name), rest @ ..]) => named(fields, name, rest),
+        (Kind::List(_), [Step::Name(name), ..]) => Found::Unknown { name: (*name).to_owned(), proposal: None },
+        _ => Found::Unknown { name: field.name.to_owned(), proposal: None },
     }
 }
 

@@ -10,7 +10,7 @@ use rhai::AST;
 
 use super::{
     codes,
-    compile::{Compiled, Compiler},
+    compile::{Compiled, Compiler, Surroundings},
     diagnostic::Diagnostic,
     lists::Lists,
     literal::Place,
@@ -189,7 +189,7 @@ pub fn load(
     let (lists, mut held_back) = next_lists(snapshot, previous, confirm, &mut diagnostics);
 
     let compiler = Compiler::shared();
-    let modules = Arc::new(compile_modules(compiler, snapshot, declared, &mut diagnostics));
+    let modules = Arc::new(compile_modules(compiler, snapshot, declared, &lists, &mut diagnostics));
 
     let last_good: BTreeMap<&str, &Arc<CompiledRule>> =
         previous.into_iter().flat_map(|previous| previous.rules.iter().map(|rule| (rule.card.file.as_str(), rule))).collect();
@@ -201,7 +201,7 @@ pub fn load(
             candidates.push(Candidate { rule: Arc::clone(rule), id_place: id_place(file, bytes, rule), fresh: false });
             continue;
         }
-        match compiler.rule(file, bytes, &modules, declared) {
+        match compiler.rule(file, bytes, Surroundings { modules: &modules, declared, lists: &lists }) {
             Ok(Compiled { rule, id_place, warnings }) => {
                 diagnostics.extend(warnings);
                 candidates.push(Candidate { rule: Arc::new(rule), id_place, fresh: true });
@@ -399,7 +399,13 @@ fn list_name(file: &str) -> Option<&str> {
 }
 
 /// Compiles the modules, imported ones first.
-fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared, diagnostics: &mut Vec<Diagnostic>) -> Modules {
+fn compile_modules(
+    compiler: &Compiler,
+    snapshot: &Snapshot,
+    declared: &Declared,
+    lists: &Lists,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Modules {
     let mut parsed = BTreeMap::new();
     let mut modules = Modules::default();
     for (file, why) in &snapshot.unreadable {
@@ -410,9 +416,9 @@ fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared
     }
     for (file, bytes) in &snapshot.files {
         let Some(path) = module_path(file) else { continue };
-        match compiler.module_imports(file, bytes) {
-            Ok((ast, imports)) => {
-                parsed.insert(path, (file, bytes, ast, imports));
+        match compiler.parse_module(file, bytes) {
+            Ok(module) => {
+                parsed.insert(path, (file, bytes, module));
             }
             Err(findings) => {
                 diagnostics.extend(findings);
@@ -424,12 +430,12 @@ fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared
     while !parsed.is_empty() {
         let ready: Vec<&str> = parsed
             .iter()
-            .filter(|(_, (.., imports))| imports.iter().all(|(_, path, _)| !parsed.contains_key(path.as_str())))
+            .filter(|(_, (.., module))| module.imports.iter().all(|import| !parsed.contains_key(import.path.as_str())))
             .map(|(path, _)| *path)
             .collect();
         if ready.is_empty() {
-            for (path, (file, bytes, _, imports)) in std::mem::take(&mut parsed) {
-                let place = imports.first().map(|(_, _, place)| *place).unwrap_or_default();
+            for (path, (file, bytes, module)) in std::mem::take(&mut parsed) {
+                let place = module.imports.first().map(|import| import.place).unwrap_or_default();
                 let text = std::str::from_utf8(bytes).unwrap_or_default();
                 let finding = Source { file, text }.error(codes::IMPORT, place, "modules import each other in a circle");
                 diagnostics.push(finding.label("move what both need to a third module"));
@@ -437,8 +443,8 @@ fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared
             }
         }
         for path in ready {
-            let Some((file, bytes, ast, imports)) = parsed.remove(path) else { continue };
-            match compiler.module(file, bytes, ast, &imports, &modules, declared) {
+            let Some((file, bytes, module)) = parsed.remove(path) else { continue };
+            match compiler.module(file, bytes, module, Surroundings { modules: &modules, declared, lists }) {
                 Ok(module) => {
                     modules.ready.insert(path.to_owned(), Arc::new(module));
                 }
@@ -456,3 +462,6 @@ fn compile_modules(compiler: &Compiler, snapshot: &Snapshot, declared: &Declared
 fn module_path(file: &str) -> Option<&str> {
     file.strip_suffix(".rhai").filter(|path| path.strip_prefix("shared/").is_some_and(|name| !name.contains('/')))
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,7 @@ impl<'a> Source<'a> {
             let mut escaped = false;
             for (at, c) in rest.char_indices().skip(1) {
                 if c == first && !escaped {
-                    return &rest[..at + 1];
+                    return &rest[..=at];
                 }
                 escaped = c == '\\' && !escaped;
             }
@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
         }
         if is_name(first) {
             let number = first.is_ascii_digit();
-            return &rest[..rest.find(|c| !is_name(c) && !(number && c == '.')).unwrap_or(rest.len())];
+            return &rest[..rest.find(|c| !(is_name(c) || number && c == '.')).unwrap_or(rest.len())];
         }
         for symbol in ["#{", "==", "!=", "<=", ">=", "&&", "||", "+=", "-=", "*=", "/=", "=>", "<<", ">>"] {
             if rest.starts_with(symbol) {
@@ -135,6 +135,26 @@ impl<'a> Source<'a> {
             }
         }
         Place::default()
+    }
+
+    /// The last bracket that is never closed, with the one that would close it.
+    #[must_use]
+    pub fn unclosed(&self) -> Option<(char, Place)> {
+        let mut open: Vec<(char, usize)> = Vec::new();
+        for range in code_ranges(self.text) {
+            for (at, c) in self.text[range.clone()].char_indices() {
+                match c {
+                    '(' => open.push((')', range.start + at)),
+                    '[' => open.push((']', range.start + at)),
+                    '{' => open.push(('}', range.start + at)),
+                    ')' | ']' | '}' => {
+                        open.pop_if(|(closing, _)| *closing == c);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        open.last().map(|(closing, at)| (*closing, self.place(*at)))
     }
 
     fn place(&self, offset: usize) -> Place {

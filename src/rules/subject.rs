@@ -105,3 +105,59 @@ impl Subject {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        event::{Element, Origin},
+        hash::Digest,
+        ids::Seq,
+        names::{FeedName, TopicName},
+        value::{Map, Value},
+    };
+
+    fn event(body: Map) -> Event {
+        let element = Element {
+            feed: FeedName::new("feed"),
+            topic: TopicName::new("identResult"),
+            spelled: None,
+            origin: Origin::Live,
+            received_at: chrono::DateTime::UNIX_EPOCH,
+            own_time: None,
+            zone_assumed: false,
+            late: false,
+            maybe_repeat: false,
+            batch: None,
+            body,
+            raw: String::new(),
+            hash: Digest::default(),
+            warnings: Vec::new(),
+        };
+        Event { seq: Seq(1), element }
+    }
+
+    #[test]
+    fn fields_are_filled_in_and_what_is_blank_shows_its_alternative() {
+        let body: Map = [("personKey", Value::from("P-1")), ("reason", Value::from(" ")), ("status", Value::from("two\nlines"))]
+            .into_iter()
+            .collect();
+        let event = event(body);
+        for (template, text) in [
+            ("Failed for {personKey}", "Failed for P-1"),
+            ("{topic}: {reason|no reason given}", "identResult: no reason given"),
+            ("{reason}{identId}", "--"),
+            ("{{{personKey}}} {status}", "{P-1} two lines"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(Subject::parse(template).unwrap().render(&event), text, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_brace_that_does_not_fit_is_told_with_its_place() {
+        for (template, offset) in [("ab{c", 2), ("ab}c", 2), ("a {} b", 3), ("a {b c} d", 3)] {
+            assert_eq!(Subject::parse(template).unwrap_err().offset, offset, "{template}");
+        }
+    }
+}

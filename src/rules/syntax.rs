@@ -30,6 +30,21 @@ pub fn translate(source: Source<'_>, error: &ParseError) -> Diagnostic {
             .help("and is &&, or is ||, not is !");
     }
 
+    if word == "eval" {
+        return source.error(codes::FORBIDDEN, place, "`eval` is not allowed in rules").label("not allowed");
+    }
+    if ends(source, error)
+        && matches!(
+            kind,
+            Kind::MissingToken(..) | Kind::UnexpectedEOF | Kind::ExprExpected(_) | Kind::BadInput(LexError::UnexpectedInput(_))
+        )
+        && let Some((bracket, place)) = source.unclosed()
+    {
+        return source
+            .error(codes::SYNTAX, place, "the file ends, and this bracket is still open")
+            .label(format!("its `{bracket}` is missing"));
+    }
+
     match kind {
         Kind::BadInput(LexError::MalformedChar(text)) => source
             .error(codes::SINGLE_QUOTES, place, format!("a text in single quotes: '{text}'"))
@@ -104,6 +119,13 @@ pub fn translate(source: Source<'_>, error: &ParseError) -> Diagnostic {
     }
 }
 
+/// Whether the parser came to the end of the text.
+fn ends(source: Source<'_>, error: &ParseError) -> bool {
+    let place = Place::of(error.position());
+    let last = source.text.trim_end().lines().count();
+    place.line == 0 || place.line > last || (place.line == last && source.rest(place).trim().is_empty())
+}
+
 /// The parser's position, else the end of the text.
 fn place(source: Source<'_>, error: &ParseError) -> Place {
     let place = Place::of(error.position());
@@ -154,6 +176,18 @@ fn missing(source: Source<'_>, place: Place, token: &str) -> Diagnostic {
     }
     if word.starts_with('\'') {
         return source.error(codes::SINGLE_QUOTES, place, "a text in single quotes").label("use double quotes: \"text\"");
+    }
+    if source.line(place.line).replace("\\\"", "").matches('"').count() % 2 == 1 {
+        let quote = source.line(place.line).find('"').map_or(1, |at| source.line(place.line)[..at].chars().count() + 1);
+        let first = Place { line: place.line, column: quote };
+        return Diagnostic::error(
+            codes::SYNTAX,
+            source.file,
+            first,
+            source.rest(first).trim_end().chars().count(),
+            "a text on this line does not end",
+        )
+        .label("one of its \" is missing");
     }
     let what = match token {
         "," => "a comma",

@@ -122,6 +122,9 @@ fn tail<'a>(statements: &'a [Stmt], place: Place, answers: &mut Vec<Answer<'a>>)
             tail(flow.branch.statements(), place, answers);
         }
         Stmt::Block(block) => tail(block.statements(), place, answers),
+        // Told as a comparison with a single `=`.
+        Stmt::Assignment(assignment)
+            if !assignment.0.is_op_assignment() && matches!(assignment.1.lhs, Expr::Dot(..) | Expr::Index(..)) => {}
         Stmt::Var(..) | Stmt::For(..) | Stmt::Assignment(..) => answers.push(Answer::Nothing("nothing", place)),
         _ => {}
     }

@@ -1,6 +1,7 @@
 //! Findings in a rule's syntax tree: what plain Rhai would let pass, and what the sandbox must not meet.
 
 mod answer;
+mod calls;
 mod never;
 mod shape;
 mod walk;
@@ -14,6 +15,7 @@ use super::{
     compile::ENTRY_POINTS,
     diagnostic::Diagnostic,
     fields::TopicFields,
+    lists::Lists,
     literal::Place,
     set::{Declared, Modules},
     source::{Source, did_you_mean},
@@ -32,6 +34,7 @@ pub struct World<'a> {
     /// The names in the card's `settings`; none: not known.
     pub settings: Option<Vec<String>>,
     pub declared: &'a Declared,
+    pub lists: &'a Lists,
 }
 
 /// A function of a file. The engine does not show bodies as such, so they are taken down from a walk.
@@ -125,6 +128,16 @@ fn never_called(world: &World<'_>, calls: &BTreeMap<String, BTreeSet<String>>, o
             world.source.error(codes::NEVER_CALLED, world.source.function(name), format!("nothing calls the function `{name}`"));
         out.push(finding.label(label).help(format!("redflag itself calls only {}", super::source::enumerate(ENTRY_POINTS))));
     }
+}
+
+/// A list that has no file.
+#[must_use]
+pub fn unknown_list(source: Source<'_>, lists: &Lists, name: &str, place: Place) -> Diagnostic {
+    let label = did_you_mean(name, lists.names(), "no such list");
+    source
+        .error(codes::UNKNOWN_LIST, place, format!("there is no list `{name}`"))
+        .label(label)
+        .help(format!("a list is a file: rules/lists/{name}.txt, one entry a line, or {name}.csv"))
 }
 
 /// The place of a position.

@@ -151,7 +151,7 @@ pub fn written(expr: &Expr) -> Option<String> {
                 text.push('.');
                 text.push_str(name);
             }
-            Link::Index(Expr::IntegerConstant(number, _)) => text.push_str(&format!("[{number}]")),
+            Link::Index(Expr::IntegerConstant(number, _)) => text = format!("{text}[{number}]"),
             Link::Index(_) | Link::Call(..) => return None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rhai::{Expr, FnCallExpr, Position, Stmt};
+use rhai::{Expr, Stmt};
 
 use super::{
     Function, World, at, never,
@@ -16,13 +16,9 @@ use crate::{
         diagnostic::Diagnostic,
         fields::{Found, Missing, Step, named},
         literal::Place,
-        source::{did_you_mean, proposal},
+        source::did_you_mean,
     },
 };
-
-/// Built-ins that call their callback and do not keep it. The callback is the first argument behind the list.
-const CALLBACKS: &[&str] =
-    &["filter", "map", "some", "all", "find", "find_map", "index_of", "reduce", "reduce_rev", "for_each", "sort"];
 
 /// Methods that change what they are called on.
 const MUTATORS: &[&str] = &[
@@ -48,30 +44,26 @@ const MUTATORS: &[&str] = &[
     "for_each",
 ];
 
-/// More arguments than these, and the engine may search for seconds for a function that fits.
-const MOST_ARGUMENTS: usize = 8;
-
-/// What the sandbox must not meet.
-const FORBIDDEN: &[&str] = &["Fn", "curry", "call", "eval", "is_def_fn", "is_def_var", "is_shared", "sleep"];
-
-type Environment<'a> = Vec<(&'a str, Shape)>;
+pub(super) type Environment<'a> = Vec<(&'a str, Shape)>;
 
 /// Walks one function.
 pub struct Walker<'w, 'a, 'o> {
-    world: &'w World<'a>,
-    functions: &'a [Function],
-    out: &'o mut Vec<Diagnostic>,
-    calls: BTreeSet<String>,
+    pub(super) world: &'w World<'a>,
+    pub(super) functions: &'a [Function],
+    pub(super) out: &'o mut Vec<Diagnostic>,
+    pub(super) calls: BTreeSet<String>,
+    /// The `=` of an assignment that stands where the function's answer is due.
+    pub(super) answer: Option<Place>,
     /// How deep in callbacks: a bound against callbacks that hold each other.
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
     pub fn new(world: &'w World<'a>, functions: &'a [Function], out: &'o mut Vec<Diagnostic>) -> Self {
-        Self { world, functions, out, calls: BTreeSet::new(), depth: 0 }
+        Self { world, functions, out, calls: BTreeSet::new(), answer: None, depth: 0 }
     }
 
-    fn named(&self) -> impl Iterator<Item = &'a Function> + use<'a> {
+    pub(super) fn named(&self) -> impl Iterator<Item = &'a Function> + use<'a> {
         self.functions.iter().filter(|function| !function.is_callback())
     }
 
@@ -98,11 +90,15 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         self.body(function, &mut environment);
     }
 
-    fn body(&mut self, function: &'a Function, environment: &mut Environment<'a>) {
+    pub(super) fn body(&mut self, function: &'a Function, environment: &mut Environment<'a>) {
+        self.answer = function.body.last().and_then(|last| match last {
+            Stmt::Assignment(assignment) if !assignment.0.is_op_assignment() => Some(at(assignment.0.position())),
+            _ => None,
+        });
         self.block(&function.body, environment);
     }
 
-    fn error(&mut self, code: &'static str, place: Place, message: impl Into<String>, label: impl Into<String>) {
+    pub(super) fn error(&mut self, code: &'static str, place: Place, message: impl Into<String>, label: impl Into<String>) {
         self.out.push(self.world.source.error(code, place, message).label(label));
     }
 
@@ -159,11 +155,11 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
                 self.call(call, *position, environment);
             }
             Stmt::Block(block) => self.block(block.statements(), environment),
-            Stmt::Expr(expr) => {
-                self.expression(expr, environment);
-            }
             Stmt::BreakLoop(Some(expr), ..) | Stmt::Return(Some(expr), ..) => {
                 self.expression(expr, environment);
+            }
+            Stmt::Expr(expr) => {
+                self.expression(expr.as_ref(), environment);
             }
             Stmt::Import(_, position) => {
                 self.error(codes::IMPORT, at(*position), "an import inside a function", "move it to the top of the file");
@@ -178,6 +174,10 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         let named = links.iter().any(|link| matches!(link, Link::Name(..)));
         match shape {
             Some(shape) if shape == Shape::Settings || shape.is_of_event() => {
+                if self.answer == Some(operator) {
+                    self.error(codes::SINGLE_EQUALS, operator, "a single `=` sets a value; it does not compare", "write `==`");
+                    return;
+                }
                 let what = if shape == Shape::Settings { "the settings" } else { "the event" };
                 let finding = self.world.source.error(
                     codes::EVENT_CHANGED,
@@ -202,8 +202,8 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
         }
     }
 
-    fn expression(&mut self, expr: &'a Expr, environment: &mut Environment<'a>) -> Shape {
-        if let Some((name, _)) = callback(expr) {
+    pub(super) fn expression(&mut self, expr: &'a Expr, environment: &mut Environment<'a>) -> Shape {
+        if let Some((name, captured)) = callback(expr) {
             let place = at(expr.start_position());
             let finding = self.world.source.error(
                 codes::CLOSURE_KEPT,
@@ -215,7 +215,7 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
                     .label("this one would be kept")
                     .help("write it where it is used: list.filter(|m| …); what is used twice becomes a function of its own"),
             );
-            self.callback_body(&name, &[], Shape::Unknown, environment);
+            self.callback_body(&name, &captured, &[], environment);
             return Shape::Unknown;
         }
         match expr {
@@ -409,263 +409,8 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             missing.proposal.as_deref().map_or_else(|| "no such field".to_owned(), |name| format!("did you mean `{name}`?"));
         self.out.push(source.error(codes::UNKNOWN_FIELD, place, message).label(label));
     }
-
-    /// `receiver.name(args)`.
-    fn method(&mut self, receiver: Shape, call: &'a FnCallExpr, place: Place, environment: &mut Environment<'a>) -> Shape {
-        let name = call.name.as_str();
-        self.allowed(name, call.args.len() + 1, place);
-        self.arguments(receiver, name, &call.args, environment);
-        let own = self.named().any(|function| function.name == name && function.parameters.len() == call.args.len());
-        if own {
-            self.calls.insert(name.to_owned());
-        } else {
-            self.known(name, call.args.len(), call.args.len() + 1, place);
-        }
-        result(name, receiver)
-    }
-
-    /// The arguments behind a list; the first of them may be a built-in's callback.
-    fn arguments(&mut self, receiver: Shape, name: &str, arguments: &'a [Expr], environment: &mut Environment<'a>) {
-        for (index, argument) in arguments.iter().enumerate() {
-            let found = callback(argument).filter(|_| CALLBACKS.contains(&name) && index == 0);
-            let Some((function, captured)) = found else {
-                self.expression(argument, environment);
-                continue;
-            };
-            let element = if let Shape::List(fields) = receiver { Shape::Entry(fields) } else { Shape::Unknown };
-            if name == "sort" {
-                self.comparator(&function, at(argument.start_position()));
-            }
-            self.callback_body(&function, &captured, element, environment);
-        }
-    }
-
-    fn callback_body(&mut self, name: &str, captured: &[&str], element: Shape, environment: &Environment<'a>) {
-        let Some(function) = self.functions.iter().find(|function| function.name == name) else { return };
-        if self.depth > 16 {
-            return;
-        }
-        let own = function.parameters.len().saturating_sub(captured.len());
-        let mut inner: Environment<'a> = environment.clone();
-        for (index, parameter) in function.parameters.iter().enumerate().skip(function.parameters.len() - own) {
-            let first = index == function.parameters.len() - own;
-            inner.push((parameter.as_str(), if first { element } else { Shape::Unknown }));
-        }
-        self.depth += 1;
-        self.body(function, &mut inner);
-        self.depth -= 1;
-    }
-
-    /// A sort swallows its comparator's errors and leaves the list unsorted: it may only read and compare.
-    fn comparator(&mut self, name: &str, place: Place) {
-        let Some(function) = self.functions.iter().find(|function| function.name == name) else { return };
-        let mut throws = false;
-        for statement in &function.body {
-            statement.walk(&mut Vec::new(), &mut |path| {
-                throws |= match path.last() {
-                    Some(rhai::ASTNode::Stmt(Stmt::Return(_, flags, _))) => flags.contains(rhai::ASTFlags::BREAK),
-                    Some(rhai::ASTNode::Stmt(Stmt::FnCall(..) | Stmt::While(..) | Stmt::Do(..) | Stmt::For(..))) => true,
-                    Some(rhai::ASTNode::Expr(Expr::FnCall(call, _))) => {
-                        !call.is_operator_call() || matches!(call.name.as_str(), "/" | "%")
-                    }
-                    Some(rhai::ASTNode::Expr(Expr::MethodCall(..) | Expr::Index(..))) => true,
-                    _ => false,
-                };
-                true
-            });
-        }
-        if throws {
-            let finding =
-                self.world.source.error(codes::SORT_THROWS, place, "this comparison could fail, and `sort` would hide it");
-            self.out.push(
-                finding
-                    .label("only read and compare here")
-                    .help("compute what you sort by first, with map, then sort by it: list.sort(|a, b| a.key - b.key)"),
-            );
-        }
-    }
-
-    /// `name(args)`, an operator, or `module::name(args)`.
-    fn call(&mut self, call: &'a FnCallExpr, position: Position, environment: &mut Environment<'a>) -> Shape {
-        let (name, place) = (call.name.as_str(), at(position));
-        if call.is_operator_call() {
-            return self.operator(call, place, environment);
-        }
-        if call.is_qualified() {
-            for argument in &call.args {
-                self.expression(argument, environment);
-            }
-            self.allowed(name, call.args.len(), place);
-            self.module_function(call, place);
-            return Shape::Unknown;
-        }
-        self.allowed(name, call.args.len(), place);
-        if CALLBACKS.contains(&name) && call.args.len() > 1 {
-            let receiver = self.expression(&call.args[0], environment);
-            self.arguments(receiver, name, &call.args[1..], environment);
-            return result(name, receiver);
-        }
-        let mut first = Shape::Unknown;
-        for (index, argument) in call.args.iter().enumerate() {
-            let shape = self.expression(argument, environment);
-            if index == 0 {
-                first = shape;
-            }
-        }
-        let same_name: Vec<usize> =
-            self.named().filter(|function| function.name == name).map(|function| function.parameters.len()).collect();
-        if same_name.is_empty() {
-            self.known(name, call.args.len(), call.args.len(), place);
-        } else {
-            self.calls.insert(name.to_owned());
-            if !same_name.contains(&call.args.len()) {
-                let message = format!("`{name}` takes {}, not {}", values(same_name.iter().copied()), call.args.len());
-                self.error(codes::UNKNOWN_FUNCTION, place, message, "called with another number of values");
-            }
-        }
-        result(name, first)
-    }
-
-    fn module_function(&mut self, call: &FnCallExpr, place: Place) {
-        let name = call.name.as_str();
-        let Some(alias) = call.namespace.path.first().map(|ident| ident.name.as_str()) else { return };
-        // An unknown alias is told by the parser, a broken module at its import.
-        let Some(module) = self.world.aliases.get(alias).and_then(|path| self.world.modules.get(path)) else { return };
-        let functions: Vec<(&str, usize)> = module.functions.iter().map(|(name, arity)| (name.as_str(), *arity)).collect();
-        if functions.iter().any(|(known, arity)| *known == name && *arity == call.args.len()) {
-            return;
-        }
-        let arities: Vec<usize> = functions.iter().filter(|(known, _)| *known == name).map(|(_, arity)| *arity).collect();
-        if arities.is_empty() {
-            let label = did_you_mean(name, functions.iter().map(|(name, _)| *name), "not in that module");
-            self.error(codes::UNKNOWN_FUNCTION, place, format!("the module `{alias}` has no function `{name}`"), label);
-        } else {
-            let message = format!("`{alias}::{name}` takes {}, not {}", values(arities.into_iter()), call.args.len());
-            self.error(codes::UNKNOWN_FUNCTION, place, message, "called with another number of values");
-        }
-    }
-
-    fn allowed(&mut self, name: &str, arguments: usize, place: Place) {
-        if arguments > MOST_ARGUMENTS {
-            let message = format!("`{name}` is called with {arguments} values; at most {MOST_ARGUMENTS} are allowed");
-            self.error(codes::TOO_MANY_ARGUMENTS, place, message, "hand over a map or a list");
-        }
-        if FORBIDDEN.contains(&name) {
-            self.error(codes::FORBIDDEN, place, format!("`{name}` is not allowed in rules"), "not allowed");
-        }
-    }
-
-    /// Whether a native function takes that many arguments, as a function or as a method.
-    fn known(&mut self, name: &str, written: usize, arguments: usize, place: Place) {
-        if FORBIDDEN.contains(&name) || matches!(name, "print" | "debug" | "type_of") {
-            return;
-        }
-        if name == "earlier" {
-            let finding = self.world.source.error(
-                codes::LATER,
-                place,
-                "`earlier`, the look into the past, comes with a later version of redflag",
-            );
-            self.out.push(finding.label("not yet").help("until then, a rule sees one event at a time"));
-            return;
-        }
-        if let Some(arities) = self.world.natives.get(name) {
-            if !arities.contains(&arguments) {
-                let receiver = arguments - written;
-                let takes = values(arities.iter().filter(|arity| **arity >= receiver).map(|arity| arity - receiver));
-                self.error(
-                    codes::UNKNOWN_FUNCTION,
-                    place,
-                    format!("`{name}` takes {takes}, not {written}"),
-                    "called with another number of values",
-                );
-            }
-            return;
-        }
-        let own: Vec<String> = self.named().map(|function| function.name.to_string()).collect();
-        let host = crate::rules::functions::NAMES.iter().map(|(name, _)| *name);
-        let natives = self
-            .world
-            .natives
-            .keys()
-            .map(String::as_str)
-            .filter(|name| name.starts_with(char::is_alphabetic) && !name.contains('$'));
-        let label = proposal(name, own.iter().map(String::as_str).chain(host))
-            .or_else(|| proposal(name, natives))
-            .map_or_else(|| "not known".to_owned(), |name| format!("did you mean `{name}`?"));
-        self.error(codes::UNKNOWN_FUNCTION, place, format!("there is no function `{name}`"), label);
-    }
-
-    fn operator(&mut self, call: &'a FnCallExpr, place: Place, environment: &mut Environment<'a>) -> Shape {
-        let shapes: Vec<Shape> = call.args.iter().map(|argument| self.expression(argument, environment)).collect();
-        match (call.name.as_str(), shapes.as_slice()) {
-            ("==" | "!=" | "<" | ">" | "<=" | ">=", [left, right]) => {
-                let plain = |shape: &Shape| matches!(shape, Shape::Text | Shape::Number | Shape::Bool);
-                if plain(left) && plain(right) && left != right {
-                    let name = |index: usize| {
-                        let expr: &Expr = &call.args[index];
-                        written(expr).unwrap_or_else(|| self.world.source.word(at(expr.start_position())).to_owned())
-                    };
-                    let (a, b) = (name(0), name(1));
-                    let message = format!("{} compared with {}: that is never equal", left.words(), right.words());
-                    let finding = self.world.source.error(codes::TEXT_WITH_NUMBER, place, message);
-                    let mended = match (*left, *right, &call.args[0], &call.args[1]) {
-                        (Shape::Text, Shape::Number, _, Expr::IntegerConstant(number, _)) => {
-                            Some(format!("{a} {} \"{number}\"", call.name))
-                        }
-                        (Shape::Number, Shape::Text, _, Expr::StringConstant(text, _)) if text.parse::<i64>().is_ok() => {
-                            Some(format!("{a} {} {text}", call.name))
-                        }
-                        _ => None,
-                    };
-                    let finding = finding.label(format!("`{a}` is {}, `{b}` is {}", left.words(), right.words()));
-                    self.out.push(if let Some(line) = mended {
-                        finding.help(format!("write it like this: {line}"))
-                    } else {
-                        finding
-                    });
-                }
-                Shape::Bool
-            }
-            ("<<" | ">>" | "<<=" | ">>=", _) => {
-                self.error(codes::FORBIDDEN, place, "shifting bits is not allowed in rules", "did you mean `<` or `>`?");
-                Shape::Number
-            }
-            ("!" | "contains" | "in" | "!in", _) => Shape::Bool,
-            ("+", [Shape::Text, _] | [_, Shape::Text]) => Shape::Text,
-            ("+" | "-" | "*" | "/" | "%" | "**", [Shape::Number, Shape::Number]) | ("-" | "+", [Shape::Number]) => Shape::Number,
-            _ => Shape::Unknown,
-        }
-    }
 }
 
-fn lookup(environment: &Environment<'_>, name: &str) -> Option<Shape> {
+pub(super) fn lookup(environment: &Environment<'_>, name: &str) -> Option<Shape> {
     environment.iter().rev().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
-}
-
-/// What a call answers, where that is sure.
-fn result(name: &str, receiver: Shape) -> Shape {
-    match (name, receiver) {
-        ("filter", list) => list,
-        ("find", Shape::List(fields)) => Shape::Entry(fields),
-        (
-            "some" | "all" | "blank" | "matches" | "same_country" | "same_name" | "working_hours" | "is_empty" | "starts_with"
-            | "ends_with",
-            _,
-        ) => Shape::Bool,
-        ("len" | "count" | "days_between" | "hours_between" | "age_on" | "name_similarity", _) => Shape::Number,
-        ("to_upper" | "to_lower" | "to_string" | "sub_string" | "fold", _) => Shape::Text,
-        _ => Shape::Unknown,
-    }
-}
-
-fn values(arities: impl Iterator<Item = usize>) -> String {
-    let mut arities: Vec<usize> = arities.collect();
-    arities.sort_unstable();
-    arities.dedup();
-    match arities.as_slice() {
-        [] | [0] => "no value".to_owned(),
-        [1] => "1 value".to_owned(),
-        many => format!("{} values", many.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")),
-    }
 }
