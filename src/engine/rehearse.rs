@@ -1,6 +1,6 @@
 //! The `TESTS` of a rule file, run as the live path runs: sample → decode → verdict → quiet periods → rendered body. Nothing is stored or sent.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::TimeDelta;
 
@@ -82,7 +82,11 @@ impl Rehearsal<'_> {
         let once =
             [Step { at: Span::from_secs(0), like: None, set: Vec::new(), unset: Vec::new(), late: false, place: case.place }];
         let steps = if case.feed.is_empty() { &once[..] } else { &case.feed[..] };
-        let lists = Arc::new(Lists::of(case.lists.clone()));
+        // Every list is empty unless the case fills it: a live list never changes a test's result.
+        let mut lists: BTreeMap<String, Vec<String>> =
+            self.generation.lists.names().map(|name| (name.to_owned(), Vec::new())).collect();
+        lists.extend(case.lists.clone());
+        let lists = Arc::new(Lists::of(lists));
         let card = Arc::new(Card { stage: Stage::Live, ..(*self.rule.card).clone() });
         let mut desk = Desk::new("test", Vec::new());
         let routes = Routes::default();

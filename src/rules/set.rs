@@ -364,7 +364,8 @@ fn next_lists(
     confirm: bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Arc<Lists>, Option<String>) {
-    let files = snapshot.files.iter().filter_map(|(file, bytes)| Some((list_name(file)?, &**bytes)));
+    let files =
+        snapshot.files.iter().filter(|(file, _)| list_name(file).is_some()).map(|(file, bytes)| (file.as_str(), &**bytes));
     let (lists, findings) = Lists::from_files(files);
     let broken = findings.iter().any(Diagnostic::is_error);
     diagnostics.extend(findings);

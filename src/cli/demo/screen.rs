@@ -1,0 +1,218 @@
+//! What the demo shows: a welcome, the alerts as they come with the state of their deliveries, reloads, and the summary.
+//!
+//! On a terminal the newest alerts stand in a table that is drawn again in place; elsewhere each alert is a line, written once its deliveries
+//! have ended.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::{Args, summary::Summary};
+use crate::{
+    engine::{Running, reload::Report},
+    model::{alert::Role, delivery::State, severity::Severity},
+    store::{AlertRow, DeliveryRow, Reader, StoreError},
+};
+
+/// How many alerts the table shows.
+const SHOWN: usize = 12;
+
+pub struct Screen {
+    reader: Reader,
+    dir: PathBuf,
+    terminal: bool,
+    last: i64,
+    /// Alerts that started a message and whose deliveries have not all ended.
+    open: VecDeque<AlertRow>,
+    /// The newest alerts, with the state of their deliveries.
+    shown: VecDeque<(AlertRow, String)>,
+    /// Lines of the table as it stands on the terminal.
+    drawn: usize,
+    repeats: u64,
+}
+
+impl Screen {
+    pub fn new(reader: Reader, dir: &Path) -> Self {
+        Self {
+            reader,
+            dir: dir.to_owned(),
+            terminal: io::stdout().is_terminal(),
+            last: 0,
+            open: VecDeque::new(),
+            shown: VecDeque::new(),
+            drawn: 0,
+            repeats: 0,
+        }
+    }
+
+    pub fn welcome(&mut self, running: &Running, args: &Args) {
+        let dir = self.dir.display();
+        let end = args.duration.map_or_else(|| "Ctrl-C ends it.".to_owned(), |duration| format!("It ends after {duration}."));
+        println!(
+            "redflag demo: an embedded feed, {} events a second; {} rules judge them. {end}",
+            args.rate, running.first_load.rules
+        );
+        println!();
+        println!("  mails      {dir}/mail/*.eml      rendered, as the mail server got them");
+        println!("  chat       {dir}/chat/*.json     without personal data: this channel is not cleared");
+        println!("  rules      {dir}/rules/          plain files");
+        println!("  health     http://{}/healthz, /readyz, /metrics", running.http);
+        println!();
+        println!("Try it: open {dir}/rules/identity/nationality_differs.rhai, change its title or severity, and save.");
+        println!("The next alert has it within a second; a mistake keeps the last good version, and says so.");
+        println!();
+        // An earlier demo in the same folder has its alerts in the store: only new ones are shown.
+        while let Ok(rows) = self.reader.alerts_after(self.last, 1_000) {
+            let Some(newest) = rows.last() else { break };
+            self.last = newest.n;
+        }
+    }
+
+    /// Shows what has happened since the last call.
+    pub fn update(&mut self) -> Result<(), StoreError> {
+        let rows = self.reader.alerts_after(self.last, 1_000)?;
+        for row in rows {
+            self.last = row.n;
+            match row.role {
+                Role::First => self.open.push_back(row),
+                Role::Repeat => self.repeats += 1,
+                Role::Shadow => {}
+            }
+        }
+        let mut still_open = VecDeque::new();
+        let mut changed = false;
+        for row in std::mem::take(&mut self.open) {
+            let deliveries = row.message.map(|message| self.reader.deliveries_of(message)).transpose()?.unwrap_or_default();
+            let state = states(&deliveries);
+            let ended = deliveries.iter().all(|delivery| matches!(delivery.state, State::Delivered | State::Dead));
+            changed |= self.note(&row, &state, ended);
+            if !ended {
+                still_open.push_back(row);
+            }
+        }
+        self.open = still_open;
+        if changed && self.terminal {
+            self.draw();
+        }
+        Ok(())
+    }
+
+    /// Takes one alert's state over; answers whether the table changes.
+    fn note(&mut self, row: &AlertRow, state: &str, ended: bool) -> bool {
+        if !self.terminal {
+            if ended {
+                println!("{}", line(row, state));
+            }
+            return false;
+        }
+        if let Some((_, known)) = self.shown.iter_mut().find(|(known, _)| known.n == row.n) {
+            let changed = known != state;
+            state.clone_into(known);
+            return changed;
+        }
+        self.shown.push_back((row.clone(), state.to_owned()));
+        if self.shown.len() > SHOWN {
+            self.shown.pop_front();
+        }
+        true
+    }
+
+    fn draw(&mut self) {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["time", "severity", "rule", "subject of the mail", "delivered"]);
+        for (row, state) in &self.shown {
+            table.add_row([
+                row.raised_at.format("%H:%M:%S").to_string(),
+                row.severity.to_string(),
+                row.rule.to_string(),
+                row.subject.clone(),
+                state.clone(),
+            ]);
+        }
+        let text = format!("{table}\n{} repeats were held back by quiet periods.\n", self.repeats);
+        let mut out = String::new();
+        if self.drawn > 0 {
+            // Up over the old table, and clear from there.
+            let _ = write!(out, "\x1b[{}A\x1b[J", self.drawn);
+        }
+        out.push_str(&text);
+        self.drawn = text.lines().count();
+        self.put(&out);
+    }
+
+    pub fn reloaded(&mut self, report: &Report) {
+        let mut text = String::new();
+        let took = report.took.as_millis();
+        if report.changed {
+            let _ = writeln!(
+                text,
+                "↻ rules reloaded in {took} ms: {} rules judge from the next event on (set {}).",
+                report.rules,
+                report.generation.short()
+            );
+        } else if report.is_good() {
+            let _ = writeln!(text, "↻ the folder was read again in {took} ms: nothing changes.");
+        }
+        for id in &report.withdrawn {
+            let _ = writeln!(text, "  withdrawn: {id}");
+        }
+        if let Some(why) = &report.held_back {
+            let _ = writeln!(text, "  held back: {why}");
+        }
+        for finding in &report.diagnostics {
+            let source = std::fs::read_to_string(self.dir.join("rules").join(&finding.file)).ok();
+            let _ = writeln!(text, "{}", finding.render(source.as_deref(), "rules", self.terminal));
+        }
+        for file in &report.stale {
+            let _ = writeln!(text, "  {file}: its last good version goes on.");
+        }
+        if text.is_empty() {
+            return;
+        }
+        if self.terminal {
+            // The text stands above the next table.
+            self.drawn = 0;
+            self.put(&format!("\n{text}\n"));
+        } else {
+            self.put(&text);
+        }
+    }
+
+    pub fn end(&mut self, summary: &Summary) {
+        self.put(&format!("\n{summary}\nEverything lies in {}.\n", self.dir.display()));
+    }
+
+    fn put(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        // A reader that went away (a closed pipe) is no reason to stop the demo.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+/// `mail 1/1, chat 1/1`, or what went wrong.
+fn states(deliveries: &[DeliveryRow]) -> String {
+    let mut channels: BTreeMap<&str, (usize, usize, usize)> = BTreeMap::new();
+    for delivery in deliveries {
+        let (all, delivered, dead) = channels.entry(delivery.channel.as_str()).or_default();
+        *all += 1;
+        *delivered += usize::from(delivery.state == State::Delivered);
+        *dead += usize::from(delivery.state == State::Dead);
+    }
+    let texts = channels.iter().map(|(channel, (all, delivered, dead))| match (delivered, dead) {
+        (delivered, _) if delivered == all => format!("{channel} ✓"),
+        (_, 0) => format!("{channel} …"),
+        (delivered, dead) => format!("{channel} {delivered} of {all}, {dead} given up"),
+    });
+    texts.collect::<Vec<_>>().join("  ")
+}
+
+fn line(row: &AlertRow, state: &str) -> String {
+    let width = Severity::ALL.map(|severity| severity.as_str().len()).into_iter().max().unwrap_or(0);
+    format!("{}  {:width$}  {:<8}  {}  [{state}]", row.raised_at.format("%H:%M:%S"), row.severity, row.rule, row.subject)
+}
