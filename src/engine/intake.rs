@@ -239,6 +239,26 @@ impl Intake {
             self.append(element, batch);
         }
         let now = self.clock.now();
+        if *answer == Answer::None {
+            batch.gaps.push(Gap {
+                feed: feed.clone(),
+                topics: request.topics.clone(),
+                from: request.since,
+                until: now,
+                found_at: now,
+                reason: "the provider did not answer the request for past messages".to_owned(),
+            });
+            batch.alarms.push(
+                Alarm::new(format!("gap {feed}"), Severity::High, format!("Feed {feed}: a gap can't be ruled out"))
+                    .note(format!(
+                        "The provider did not answer the request for messages since {} (UTC).",
+                        request.since.format("%Y-%m-%d %H:%M:%S")
+                    ))
+                    .note(
+                        "What it sent between then and the connection may be missing. Compare with the provider's own records.",
+                    ),
+            );
+        }
         for (topic, held) in open.held {
             let counts = batch.books.of(feed, &topic, now);
             counts.elements += held;

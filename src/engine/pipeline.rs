@@ -29,6 +29,7 @@ use crate::{
         severity::Severity,
         signal::Signal,
         time::{Clock, Timestamp},
+        topic,
         turn::{self, BooksDelta, Effects, Turn},
         verdict::{Judgement, Verdict},
     },
@@ -188,9 +189,40 @@ impl Pipeline {
                 self.arrived.push_front(signal);
                 return Ok(());
             }
+            if let Signal::Topics { feed, enabled, .. } = &signal {
+                self.compare_topics(feed, enabled);
+            }
             self.parts.intake.take(signal, batch)?;
         }
         Ok(())
+    }
+
+    /// A rule on a topic that is never sent can't alert, and an enabled topic without a rule is watched by nobody: both are said.
+    fn compare_topics(&mut self, feed: &FeedName, enabled: &[String]) {
+        if enabled.is_empty() {
+            return;
+        }
+        let canonical = |name: &String| topic::find(name).map_or_else(|| name.clone(), |topic| topic.name.to_owned());
+        let enabled: BTreeSet<String> = enabled.iter().map(canonical).collect();
+        let rules = self.parts.generation.rules.iter().filter(|rule| rule.card.stage.runs());
+        let wanted: BTreeSet<String> = rules.flat_map(|rule| rule.card.on.iter().map(ToString::to_string)).collect();
+        let unsent: Vec<&str> = wanted.difference(&enabled).map(String::as_str).collect();
+        let unwatched: Vec<&str> = enabled.difference(&wanted).map(String::as_str).collect();
+        if !unsent.is_empty() {
+            let topics = unsent.join(", ");
+            tracing::warn!(%feed, topics, "rules wait for topics that the provider has not enabled");
+            let alarm = Alarm::new(
+                format!("topics {feed} {topics}"),
+                Severity::High,
+                format!("Feed {feed}: rules wait for topics that are not enabled: {topics}"),
+            )
+            .note("The provider says that it does not send these topics to this account, so the rules on them can't alert.")
+            .note("Ask the provider to enable them, or retire the rules.");
+            self.alarm(&alarm);
+        }
+        if !unwatched.is_empty() {
+            tracing::warn!(%feed, topics = unwatched.join(", "), "the provider sends topics that no rule watches");
+        }
     }
 
     /// Makes the turn of this batch and of the effects so far.
@@ -368,7 +400,7 @@ impl Pipeline {
 }
 
 /// How long the engine sleeps at most when nothing happens.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a turn made true once it is committed.
 struct Sent {

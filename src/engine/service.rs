@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,13 +22,14 @@ use super::{
     senders::ChannelSender,
 };
 use crate::{
-    alerts::{Alarms, Desk, Routes, Way},
+    alerts::{Alarm, Alarms, Desk, Routes, Way},
     channels::{self, Channel, ChannelError},
     config::{ChannelConfig, Config, FeedConfig},
     decode::{self, Decoder},
     model::{
         ids::Ids,
         names::{ChannelName, FeedName},
+        severity::Severity,
         signal::Signal,
         time::{Clock, SystemClock},
     },
@@ -74,6 +75,9 @@ pub enum ServiceError {
     Dispatcher { name: ChannelName, source: StoreError },
 }
 
+/// One task a channel; each ends with the store's error, or when it is told to stop.
+type Dispatchers = JoinSet<(ChannelName, Result<(), StoreError>)>;
+
 /// A service that runs.
 pub struct Running {
     pub store: SqliteStore,
@@ -92,7 +96,7 @@ pub struct Running {
     stop_rest: CancellationToken,
     feeds: Vec<JoinHandle<()>>,
     engine: oneshot::Receiver<Result<(), StoreError>>,
-    dispatchers: Vec<(ChannelName, JoinHandle<Result<(), StoreError>>)>,
+    dispatchers: Dispatchers,
 }
 
 /// Builds and starts everything; ready when it answers.
@@ -179,8 +183,9 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let dispatchers = spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
     super::reload::announce(&first_load, &live.load(), &control).await;
+    let alarms = control.clone();
     tokio::spawn(reloader.run(control, requests, stop_feeds.clone()));
-    let feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &stop_feeds)?;
+    let feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
     drop(signals);
     health.set_ready(true);
     Ok(Running {
@@ -209,11 +214,17 @@ impl Running {
         report.await.ok()
     }
 
-    /// Resolves when the engine has stopped by itself, which is always an error.
+    /// Resolves when the engine or a channel has stopped by itself, which is always an error.
     pub async fn failed(&mut self) -> ServiceError {
-        match (&mut self.engine).await {
-            Ok(Err(error)) => ServiceError::Engine(error),
-            Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
+        tokio::select! {
+            ended = &mut self.engine => match ended {
+                Ok(Err(error)) => ServiceError::Engine(error),
+                Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
+            },
+            Some(ended) = self.dispatchers.join_next() => match ended {
+                Ok((name, Err(source))) => ServiceError::Dispatcher { name, source },
+                Ok((_, Ok(()))) | Err(_) => ServiceError::EngineGone,
+            },
         }
     }
 
@@ -221,7 +232,7 @@ impl Running {
     ///
     /// # Errors
     /// When the store failed on the way.
-    pub async fn stop(self) -> Result<(), ServiceError> {
+    pub async fn stop(mut self) -> Result<(), ServiceError> {
         self.health.set_ready(false);
         self.stop_feeds.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
@@ -232,20 +243,28 @@ impl Running {
         })
         .await;
         self.stop_rest.cancel();
-        match drained {
-            Ok(result) => result?,
-            Err(_) => tracing::warn!(
+        if let Ok(result) = drained {
+            result?;
+        } else {
+            tracing::warn!(
                 seconds = DRAIN.as_secs(),
                 "the engine did not drain in time; the journal goes on from here at the next start"
-            ),
+            );
         }
-        for (name, dispatcher) in self.dispatchers {
-            match tokio::time::timeout(DRAIN, dispatcher).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(source))) => return Err(ServiceError::Dispatcher { name, source }),
-                Ok(Err(error)) => tracing::error!(channel = %name, %error, "a dispatcher broke"),
-                Err(_) => tracing::warn!(channel = %name, "an attempt did not end in time; its delivery stays owed"),
+        let dispatchers = async {
+            while let Some(ended) = self.dispatchers.join_next().await {
+                match ended {
+                    Ok((_, Ok(()))) => {}
+                    Ok((name, Err(source))) => return Err(ServiceError::Dispatcher { name, source }),
+                    Err(error) => tracing::error!(%error, "a channel's task broke"),
+                }
             }
+            Ok(())
+        };
+        if let Ok(result) = tokio::time::timeout(DRAIN, dispatchers).await {
+            result?;
+        } else {
+            tracing::warn!("an attempt did not end in time; its delivery stays owed");
         }
         self.store.close().committed().await?;
         Ok(())
@@ -303,17 +322,17 @@ fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
 }
 
 enum Source {
-    Concedus(concedus::Source),
+    Concedus(Box<concedus::Source>),
     Jsonl(source::jsonl::Source),
 }
 
 fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedName, Source)>, ServiceError> {
     let build = |(name, feed): (&FeedName, &FeedConfig)| {
         let source = match feed {
-            FeedConfig::Concedus(feed) => Source::Concedus(
+            FeedConfig::Concedus(feed) => Source::Concedus(Box::new(
                 concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())
                     .map_err(|source| ServiceError::Feed { name: name.clone(), source })?,
-            ),
+            )),
             FeedConfig::Jsonl(feed) => Source::Jsonl(source::jsonl::Source::new(name.clone(), feed.clone(), Arc::clone(clock))),
         };
         Ok((name.clone(), source))
@@ -373,7 +392,7 @@ fn spawn_dispatchers(
     wake: &HashMap<ChannelName, Arc<Notify>>,
     control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
-) -> Vec<(ChannelName, JoinHandle<Result<(), StoreError>>)> {
+) -> Dispatchers {
     let (notices, mut told) = mpsc::channel(256);
     let to_engine = control.clone();
     tokio::spawn(async move {
@@ -383,7 +402,7 @@ fn spawn_dispatchers(
             }
         }
     });
-    let mut dispatchers = Vec::new();
+    let mut dispatchers = JoinSet::new();
     for (name, channel) in channels {
         let Some(settings) = config.channels.get(&name) else { continue };
         let parallel = match settings {
@@ -399,7 +418,8 @@ fn spawn_dispatchers(
             wake: wake.get(&name).cloned().unwrap_or_default(),
             notices: notices.clone(),
         };
-        dispatchers.push((name, tokio::spawn(outbox::run(options, work, stop.clone()))));
+        let stop = stop.clone();
+        dispatchers.spawn(async move { (name, outbox::run(options, work, stop).await) });
     }
     dispatchers
 }
@@ -409,18 +429,23 @@ fn spawn_sources(
     journal: &dyn Journal,
     mut resumes: HashMap<FeedName, watch::Receiver<Option<crate::model::time::Timestamp>>>,
     signals: &mpsc::Sender<Signal>,
+    control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
 ) -> Result<Vec<JoinHandle<()>>, StoreError> {
     let mut tasks = Vec::new();
     for (name, source) in sources {
         let Some(last_received) = resumes.remove(&name) else { continue };
         let resume = Resume { last_received, position: journal.position(&name)? };
-        let (signals, stop) = (signals.clone(), stop.clone());
+        let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
         tasks.push(match source {
             Source::Concedus(source) => tokio::spawn(source.run(resume, signals, stop)),
             Source::Jsonl(source) => tokio::spawn(async move {
                 if let Err(error) = source.run(resume, signals, stop).await {
                     tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
+                    let alarm = Alarm::new(format!("feed {name}"), Severity::Critical, format!("Feed {name} can't be read"))
+                        .note(format!("{}.", super::chain(&error)))
+                        .note("No events arrive from it. Mend the cause and restart redflag.");
+                    let _ = control.send(Control::Alarm(alarm)).await;
                 }
             }),
         });

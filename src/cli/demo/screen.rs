@@ -143,7 +143,7 @@ impl Screen {
         }
         out.push_str(&text);
         self.drawn = text.lines().count();
-        self.put(&out);
+        Self::put(&out);
     }
 
     pub fn reloaded(&mut self, report: &Report) {
@@ -178,17 +178,17 @@ impl Screen {
         if self.terminal {
             // The text stands above the next table.
             self.drawn = 0;
-            self.put(&format!("\n{text}\n"));
+            Self::put(&format!("\n{text}\n"));
         } else {
-            self.put(&text);
+            Self::put(&text);
         }
     }
 
     pub fn end(&mut self, summary: &Summary) {
-        self.put(&format!("\n{summary}\nEverything lies in {}.\n", self.dir.display()));
+        Self::put(&format!("\n{summary}\nEverything lies in {}.\n", self.dir.display()));
     }
 
-    fn put(&self, text: &str) {
+    fn put(text: &str) {
         let mut out = io::stdout().lock();
         // A reader that went away (a closed pipe) is no reason to stop the demo.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
