@@ -178,7 +178,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
 
-    let health = Health::new(Arc::clone(&metrics));
+    let health = Health::new(Arc::clone(&metrics), config.feeds.keys().cloned().collect());
     tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
     let dispatchers = spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
@@ -310,12 +310,12 @@ pub fn declared(config: &Config, routes: &Routes) -> Declared {
 
 fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
     let decoder = |(name, feed): (&FeedName, &FeedConfig)| {
-        let (zone, limit) = match feed {
-            FeedConfig::Concedus(feed) => (feed.naive_time_zone, feed.attachment_limit),
-            FeedConfig::Jsonl(feed) => (feed.naive_time_zone, feed.attachment_limit),
+        let (zone, limit, words) = match feed {
+            FeedConfig::Concedus(feed) => (feed.naive_time_zone, feed.attachment_limit, &feed.success_words),
+            FeedConfig::Jsonl(feed) => (feed.naive_time_zone, feed.attachment_limit, &feed.success_words),
         };
         let attachment_limit = usize::try_from(limit.0).unwrap_or(usize::MAX);
-        let options = decode::Options { naive_zone: zone.map(|zone| zone.0), attachment_limit };
+        let options = decode::Options { naive_zone: zone.map(|zone| zone.0), attachment_limit, success_words: words.clone() };
         (name.clone(), Decoder::new(name.clone(), options))
     };
     config.feeds.iter().map(decoder).collect()
