@@ -28,6 +28,7 @@ use crate::{
     rules::{
         diagnostic::Diagnostic,
         evaluate,
+        rule::CompiledRule,
         set::{self, Declared, Generation, Loaded},
         watch::{self, Snapshot},
     },
@@ -245,11 +246,28 @@ pub fn check(
     templates: &Templates,
     confirm: bool,
 ) -> Loaded {
+    observed(snapshot, previous, declared, templates, confirm, &|_, _| {})
+}
+
+/// As [`check`], telling which rules' tests ran and what failed of each.
+#[must_use]
+pub fn observed(
+    snapshot: &Snapshot,
+    previous: Option<&Generation>,
+    declared: &Declared,
+    templates: &Templates,
+    confirm: bool,
+    rehearsed: &dyn Fn(&CompiledRule, &[Diagnostic]),
+) -> Loaded {
     let body = |message: &crate::model::alert::Message| match templates.render(message, Form::Mail, Clearance::Personal) {
         Rendered::Mail(mail) => mail.text,
         Rendered::Json(json) => json.to_string(),
     };
-    set::load(snapshot, previous, declared, confirm, &|generation, rule| rehearse(generation, rule, &body))
+    set::load(snapshot, previous, declared, confirm, &|generation, rule| {
+        let failed = rehearse(generation, rule, &body);
+        rehearsed(rule, &failed);
+        failed
+    })
 }
 
 impl Report {
