@@ -215,10 +215,9 @@ impl Intake {
         let connected = state == Connection::Connected;
         self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
         match state {
-            Connection::Connected => tracing::info!(%feed, "connected"),
-            Connection::Lost { reason } => tracing::warn!(%feed, reason, "the connection was lost; trying again"),
+            // The source has logged these with all that it knows.
+            Connection::Connected | Connection::Lost { .. } => {}
             Connection::LoginRefused { status } => {
-                tracing::error!(%feed, status, "the provider refuses our login");
                 batch.alarms.push(
                     Alarm::new(format!("login {feed}"), Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))
                         .note("No events arrive until it is mended. redflag tries again after 30 s, 2, 10 and 30 minutes, so that the account is not locked.")

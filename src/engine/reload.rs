@@ -279,6 +279,9 @@ impl Report {
 }
 
 fn tell(report: &Report) {
+    if !report.changed && report.is_good() {
+        return tracing::debug!("the folders were read again: nothing changes");
+    }
     let errors = report.diagnostics.iter().filter(|finding| finding.is_error()).count();
     tracing::info!(
         generation = %report.generation.short(),
