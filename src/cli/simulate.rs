@@ -127,11 +127,13 @@ struct FaultArgs {
 /// The address is taken, a file can't be read, or a number makes no sense.
 pub async fn run(args: SimulateArgs, global: &Global) -> anyhow::Result<Exit> {
     global.start_log();
+    // Before it says that it listens: from then on somebody may tell it to stop.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let duration = args.duration.map(Span::get);
     let simulator = simulator::start(options(args)?).await?;
     talk("the simulator listens; in redflag.toml:\n");
     talk(&format!("  socket = \"{}\"\n  auth = \"{}\"\n", simulator.socket_url(), simulator.auth_url()));
-    let mut terminate = signal(SignalKind::terminate())?;
     let limit = async {
         match duration {
             Some(duration) => tokio::time::sleep(duration).await,
@@ -139,7 +141,7 @@ pub async fn run(args: SimulateArgs, global: &Global) -> anyhow::Result<Exit> {
         }
     };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         () = limit => {}
     }
