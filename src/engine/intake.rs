@@ -101,7 +101,7 @@ impl Intake {
                 counts.frames += 1;
                 counts.method_replies += 1;
             }
-            Signal::Connection { feed, state, .. } => self.connection(&feed, state, batch),
+            Signal::Connection { feed, state, .. } => self.connection(&feed, &state, batch),
             Signal::RequestOpened { feed, request } => {
                 let journaled = self.journal.hashes_since(&feed, request.since)?;
                 self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled), held: HashMap::new() });
@@ -211,8 +211,8 @@ impl Intake {
         batch.quarantined.push(quarantined);
     }
 
-    fn connection(&self, feed: &FeedName, state: Connection, batch: &mut Batch) {
-        let connected = state == Connection::Connected;
+    fn connection(&self, feed: &FeedName, state: &Connection, batch: &mut Batch) {
+        let connected = *state == Connection::Connected;
         self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
         match state {
             // The source has logged these with all that it knows.

@@ -55,10 +55,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub enum ServiceError {
     #[error("the store can't be opened")]
     Store(#[from] StoreError),
-    #[error("channel `{name}` can't be used")]
-    Channel { name: ChannelName, source: ChannelError },
-    #[error("feed `{name}` can't be used")]
-    Feed { name: FeedName, source: concedus::SourceError },
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    Feed(#[from] concedus::SourceError),
     #[error("the rules can't be loaded")]
     Rules(#[from] ReloadError),
     #[error("the templates can't be loaded: {0}")]
@@ -272,11 +272,8 @@ impl Running {
 }
 
 fn build_channels(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChannelName, Arc<dyn Channel>>, ServiceError> {
-    let build = |(name, channel): (&ChannelName, &ChannelConfig)| {
-        channels::build(name, channel, Arc::clone(clock))
-            .map(|channel| (name.clone(), channel))
-            .map_err(|source| ServiceError::Channel { name: name.clone(), source })
-    };
+    let build =
+        |(name, channel): (&ChannelName, &ChannelConfig)| Ok((name.clone(), channels::build(name, channel, Arc::clone(clock))?));
     config.channels.iter().map(build).collect()
 }
 
@@ -329,10 +326,10 @@ enum Source {
 fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedName, Source)>, ServiceError> {
     let build = |(name, feed): (&FeedName, &FeedConfig)| {
         let source = match feed {
-            FeedConfig::Concedus(feed) => Source::Concedus(Box::new(
-                concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())
-                    .map_err(|source| ServiceError::Feed { name: name.clone(), source })?,
-            )),
+            FeedConfig::Concedus(feed) => {
+                let source = concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())?;
+                Source::Concedus(Box::new(source))
+            }
             FeedConfig::Jsonl(feed) => Source::Jsonl(source::jsonl::Source::new(name.clone(), feed.clone(), Arc::clone(clock))),
         };
         Ok((name.clone(), source))
