@@ -4,9 +4,12 @@
 
 mod commands;
 mod concedus;
+mod kills;
 mod layering;
 mod mail;
 mod packaging;
+mod path;
+mod reload;
 mod rule_pack;
 mod sandbox;
 mod support;

@@ -229,8 +229,7 @@ impl<'a> Session<'a> {
             }
             Reply::Wrapped { messages } if matches!(open.ask, Ask::PastMessages(_)) => {
                 // An empty answer holds no events. A full one is the decoder's, which unwraps it.
-                let signal =
-                    if messages == 0 { Signal::MethodReply { feed: feed.clone() } } else { frame(self.plan, bytes) };
+                let signal = if messages == 0 { Signal::MethodReply { feed: feed.clone() } } else { frame(self.plan, bytes) };
                 self.pass(signal).await?;
                 self.close_request(Answer::Wrapped { messages }).await
             }
