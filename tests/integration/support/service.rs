@@ -106,24 +106,15 @@ impl Place {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let ready = async {
-            let mut notice = [0; 4096];
-            loop {
-                let length = notices.recv(&mut notice).await.unwrap();
-                if String::from_utf8_lossy(&notice[..length]).lines().any(|line| line == "READY=1") {
-                    return;
-                }
-            }
-        };
         tokio::select! {
-            ready = timeout(PATIENCE, ready) => assert!(ready.is_ok(), "not ready in time; the log:\n{}", self.tail()),
+            ready = timeout(PATIENCE, told(&notices, "READY=1")) => assert!(ready.is_ok(), "not ready in time; the log:\n{}", self.tail()),
             ended = child.wait() => panic!("ended instead of being ready: {}; the log:\n{}", ended.unwrap(), self.tail()),
         }
         let ready_after = begun.elapsed();
         let log = self.log();
         let told = log[before..].split_once("health and metrics on ").unwrap_or_else(|| panic!("no health page in:\n{log}")).1;
         let http = told.lines().next().unwrap().to_owned();
-        Service { place: self, child, http, ready_after }
+        Service { place: self, child, notices, http, ready_after }
     }
 
     /// The end of the log, for a failure's text.
@@ -135,6 +126,17 @@ impl Place {
             let _ = writeln!(text, "  {line}");
             text
         })
+    }
+}
+
+/// Reads what the service tells until this comes.
+async fn told(notices: &UnixDatagram, what: &str) {
+    let mut notice = [0; 4096];
+    loop {
+        let length = notices.recv(&mut notice).await.unwrap();
+        if String::from_utf8_lossy(&notice[..length]).lines().any(|line| line == what) {
+            return;
+        }
     }
 }
 
@@ -155,6 +157,8 @@ fn copy(from: &Path, to: &Path) {
 pub struct Service<'a> {
     place: &'a Place,
     child: Child,
+    /// Open as long as the service lives: it goes on telling its supervisor.
+    notices: UnixDatagram,
     http: String,
     pub ready_after: Duration,
 }
@@ -177,6 +181,12 @@ impl Service<'_> {
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
+    /// Waits until it has told its supervisor this.
+    pub async fn tells(&self, what: &str) {
+        let told = timeout(PATIENCE, told(&self.notices, what)).await;
+        assert!(told.is_ok(), "{what} was not told; the log:\n{}", self.place.tail());
     }
 
     /// SIGTERM, and the end that follows.
