@@ -83,6 +83,8 @@ pub struct Pipeline {
     /// What the next turn commits beside its batch.
     effects: Effects,
     judged_books: Books,
+    /// Who waits for the alarms among the effects.
+    told: Vec<mpsc::Sender<()>>,
     judgements: Vec<Judgement>,
 }
 
@@ -96,6 +98,7 @@ impl Pipeline {
             feeds_ended: false,
             effects: Effects::default(),
             judged_books: Books::default(),
+            told: Vec::new(),
             judgements: Vec::new(),
         }
     }
@@ -246,12 +249,14 @@ impl Pipeline {
             last: turn.events.last().map(|event| event.seq),
             judged: turn.effects.judged.map(|judged| judged.to),
             books: turn.books.clone(),
+            told: std::mem::take(&mut self.told),
         };
         (turn, sent)
     }
 
     /// What may be told only once it is on disk.
     fn after_commit(&self, sent: &Sent) {
+        sent.told.iter().for_each(answer);
         for channel in &sent.channels {
             if let Some(wake) = self.parts.wake.get(channel) {
                 wake.notify_one();
@@ -348,14 +353,17 @@ impl Pipeline {
                 self.parts.live.store(Arc::clone(&generation));
                 self.parts.generation = generation;
             }
-            Control::Alarm(alarm) => self.alarm(&alarm),
+            Control::Alarm(alarm) => {
+                self.alarm(&alarm);
+            }
             Control::Notice(notice) => self.notice(&notice),
         }
     }
 
-    fn alarm(&mut self, alarm: &Alarm) {
+    /// Answers whether it adds to the effects; else it was told lately.
+    fn alarm(&mut self, alarm: &Alarm) -> bool {
         let parts = &mut self.parts;
-        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
+        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects)
     }
 
     fn notice(&mut self, notice: &outbox::Notice) {
@@ -375,16 +383,25 @@ impl Pipeline {
             Next::Retry { due_at } => {
                 tracing::warn!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
             }
-            Next::Dead => self.dead_letter(notice),
+            Next::Dead => {
+                let raised = self.dead_letter(notice);
+                let Some(told) = &notice.told else { return };
+                if raised {
+                    self.told.push(told.clone());
+                } else {
+                    answer(told);
+                }
+            }
         }
     }
 
-    fn dead_letter(&mut self, notice: &outbox::Notice) {
+    /// Answers whether an alarm was added to the effects.
+    fn dead_letter(&mut self, notice: &outbox::Notice) -> bool {
         tracing::error!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
         if notice.purpose == Purpose::Alarm {
             // Telling about it the same way would go round in circles; readiness fails instead.
             self.parts.metrics.dead_alarms.inc();
-            return;
+            return false;
         }
         let what = notice.rule.as_ref().map_or_else(|| "a message".to_owned(), |rule| format!("an alert of rule {rule}"));
         let alarm = Alarm::new(
@@ -395,7 +412,7 @@ impl Pipeline {
         .note(format!("The last attempt, number {}, ended with: {}.", notice.attempt, notice.detail))
         .note(format!("The message {} is kept as a dead letter. See to it that its readers learn of it.", notice.message))
         .broken(notice.channel.clone());
-        self.alarm(&alarm);
+        self.alarm(&alarm)
     }
 }
 
@@ -409,6 +426,13 @@ struct Sent {
     last: Option<Seq>,
     judged: Option<Seq>,
     books: Vec<BooksDelta>,
+    /// Who waits for the alarms of this turn.
+    told: Vec<mpsc::Sender<()>>,
+}
+
+/// Each waits for one answer; one that is gone needs none.
+fn answer(told: &mpsc::Sender<()>) {
+    let _ = told.try_send(());
 }
 
 fn first_message(journal: &dyn Journal, id: MessageId) -> Option<Message> {
