@@ -264,6 +264,34 @@ async fn what_was_being_sent_when_it_was_killed_goes_out_right_after_the_restart
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_dead_letter_is_left_untold_by_a_stop() {
+    let feed = FeedServer::start(&[]);
+    let sink = Sink::start().await;
+    let place = place(&feed, &sink, "10m");
+    let service = place.start().await;
+    connected(&service, &place).await;
+    // The refusal comes while the service stops: what is being sent is finished, and whoever would tell of it may be gone already.
+    sink.hold(true);
+    feed.send(&event(0)).await;
+    until(|| "the first attempt".to_owned(), async || posted(&sink).contains_key("I0").then_some(())).await;
+    sink.refuse("/cases");
+    service.signal("TERM").await;
+    service.tells("STOPPING=1").await;
+    sink.hold(false);
+    assert!(service.ended().await.success(), "the log:\n{}", place.tail());
+    let told = || {
+        let files = fs::read_dir(place.path("archive")).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+        files.filter(|text| text.contains("was given up")).count()
+    };
+    let reader = place.reader();
+    assert!(reader.dead_letter_count().unwrap() == 0 || told() > 0, "given up, and nobody knows");
+    let service = place.start().await;
+    until(|| format!("an alarm of the dead letter; the log:\n{}", place.tail()), async || (told() > 0).then_some(())).await;
+    until(|| "the dead letter".to_owned(), async || (reader.dead_letter_count().unwrap() == 1).then_some(())).await;
+    assert!(service.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_before_past_messages_were_answered_leaves_them_owed() {
     let feed = FeedServer::start(&[]);
     let sink = Sink::start().await;

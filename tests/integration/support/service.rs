@@ -190,14 +190,18 @@ impl Service<'_> {
     }
 
     /// SIGTERM, and the end that follows.
-    pub async fn stop(mut self) -> (ExitStatus, Duration) {
+    pub async fn stop(self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
         self.signal("TERM").await;
-        let ended = timeout(PATIENCE, self.child.wait()).await;
-        let ended = ended
-            .unwrap_or_else(|_| panic!("SIGTERM did not end it; its threads:\n{}the log:\n{}", self.threads(), self.place.tail()))
-            .unwrap();
-        (ended, begun.elapsed())
+        (self.ended().await, begun.elapsed())
+    }
+
+    /// Waits for the end.
+    pub async fn ended(mut self) -> ExitStatus {
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(ended) => ended.unwrap(),
+            Err(_) => panic!("it does not end; its threads:\n{}the log:\n{}", self.threads(), self.place.tail()),
+        }
     }
 
     /// What each of its threads waits in.

@@ -6,13 +6,14 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, StatusCode, Uri},
 };
 use serde_json::Value as Json;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -50,6 +51,7 @@ pub struct Sink {
 struct Shared {
     requests: Arc<Mutex<Vec<Request>>>,
     hold: Arc<AtomicBool>,
+    refuse: Arc<Mutex<Option<String>>>,
 }
 
 impl Sink {
@@ -66,9 +68,14 @@ impl Sink {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// From now on requests are kept and never answered (or answered again).
+    /// From now on requests are kept and not answered until the hold ends.
     pub fn hold(&self, hold: bool) {
         self.state.hold.store(hold, Ordering::SeqCst);
+    }
+
+    /// From now on whatever comes to this path is refused for good.
+    pub fn refuse(&self, path: &str) {
+        *self.state.refuse.lock().unwrap() = Some(path.to_owned());
     }
 
     /// What came to this path, oldest first.
@@ -83,12 +90,15 @@ impl Drop for Sink {
     }
 }
 
-async fn take(State(state): State<Shared>, uri: Uri, headers: HeaderMap, body: Bytes) -> &'static str {
+async fn take(State(state): State<Shared>, uri: Uri, headers: HeaderMap, body: Bytes) -> (StatusCode, &'static str) {
     let headers =
         headers.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
     state.requests.lock().unwrap().push(Request { path: uri.path().to_owned(), headers, body: body.to_vec() });
-    if state.hold.load(Ordering::SeqCst) {
-        std::future::pending::<()>().await;
+    while state.hold.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    "ok"
+    if state.refuse.lock().unwrap().as_deref() == Some(uri.path()) {
+        return (StatusCode::BAD_REQUEST, "no");
+    }
+    (StatusCode::OK, "ok")
 }
