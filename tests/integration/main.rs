@@ -4,6 +4,7 @@
 
 mod commands;
 mod concedus;
+mod docs;
 mod layering;
 mod mail;
 mod packaging;
