@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::Command};
 
 use redflag::{
-    config::Language,
+    config::{self, Language, Lookup},
     engine::reload,
     render::{Options, Templates},
     rules::{evaluate, set::Declared, watch::Snapshot},
@@ -81,9 +81,7 @@ fn every_example_of_a_function_answers_what_the_table_says() {
         })
         .collect();
     assert!(examples.len() > 30, "only {} examples are read", examples.len());
-    let mut files = vec![
-        ("lists/high_risk_countries.txt".to_owned(), "Libanon\natlantis\n".to_owned()),
-    ];
+    let mut files = vec![("lists/high_risk_countries.txt".to_owned(), "Libanon\natlantis\n".to_owned())];
     for (index, (call, answer)) in examples.iter().enumerate() {
         let rule = format!(
             r#"//! Example {index}.
@@ -98,6 +96,39 @@ const TESTS = [ #{{ name: "it is so", like: "identResult", lists: #{{ high_risk_
     let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     let found = findings(&files);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("redflag.toml");
+    fs::write(&file, &blocks("README.md", "toml")[0]).unwrap();
+    let loaded = config::load(&Lookup { file: Some(file), ..Lookup::default() }).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = text.split_once("\n## What holds").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let named: Vec<&str> = table.split('`').skip(1).step_by(2).collect();
+    assert!(named.len() > 20, "only {} tests are named", named.len());
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let missing: Vec<&&str> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// The figure is that of the webhook's own test.
