@@ -301,6 +301,14 @@ fn tell(report: &Report) {
 /// One alarm a file that failed, to its owner and the operators; one for what was held back.
 fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
     let mut alarms = Vec::new();
+    if report.rules == 0 {
+        // Everything works and nobody is ever told anything: the worst way to be silent.
+        alarms.push(
+            Alarm::new("no rules", Severity::Critical, "No rule judges: no event can raise an alert")
+                .note("The rules' folder holds no rule that could be loaded and runs. Events are journaled and judged by nothing.")
+                .note("`redflag rules` shows what would be loaded, `redflag check` what is wrong. A mended folder is taken up by itself."),
+        );
+    }
     let mut files: Vec<&str> = Vec::new();
     for finding in report.diagnostics.iter().filter(|finding| finding.is_error()) {
         if files.contains(&finding.file.as_str()) {
@@ -344,4 +352,33 @@ fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
         alarms.push(alarm.note("The templates that were live go on."));
     }
     alarms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(rules: usize) -> Report {
+        Report {
+            at: Timestamp::default(),
+            generation: Digest::default(),
+            changed: true,
+            rules,
+            diagnostics: Vec::new(),
+            stale: Vec::new(),
+            withdrawn: Vec::new(),
+            held_back: None,
+            template_errors: Vec::new(),
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_rule_that_runs_is_an_alarm() {
+        let subjects = |report: &Report| -> Vec<String> {
+            alarms(report, &Generation::empty()).into_iter().map(|alarm| alarm.subject).collect()
+        };
+        assert_eq!(subjects(&report(0)), ["No rule judges: no event can raise an alert"]);
+        assert!(subjects(&report(1)).is_empty());
+    }
 }
