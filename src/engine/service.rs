@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +71,8 @@ pub enum ServiceError {
     Engine(#[source] StoreError),
     #[error("the engine broke")]
     EngineGone,
+    #[error("a feed or the reloader broke")]
+    Task(#[source] tokio::task::JoinError),
     #[error("channel `{name}` stopped")]
     Dispatcher { name: ChannelName, source: StoreError },
 }
@@ -94,7 +96,8 @@ pub struct Running {
     health: Health,
     stop_feeds: CancellationToken,
     stop_rest: CancellationToken,
-    feeds: Vec<JoinHandle<()>>,
+    /// The feeds, and the reloader, which ends with them.
+    feeds: JoinSet<()>,
     engine: oneshot::Receiver<Result<(), StoreError>>,
     dispatchers: Dispatchers,
 }
@@ -184,8 +187,8 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let (reload, requests) = mpsc::channel(8);
     super::reload::announce(&first_load, &live.load(), &control).await;
     let alarms = control.clone();
-    tokio::spawn(reloader.run(control, requests, stop_feeds.clone()));
-    let feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
+    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
+    feeds.spawn(reloader.run(control, requests, stop_feeds.clone()));
     drop(signals);
     health.set_ready(true);
     Ok(Running {
@@ -216,7 +219,17 @@ impl Running {
 
     /// Resolves when the engine or a channel has stopped by itself, which is always an error.
     pub async fn failed(&mut self) -> ServiceError {
+        let feeds = async {
+            while let Some(ended) = self.feeds.join_next().await {
+                // A feed may have an end: a file, standard input.
+                if let Err(error) = ended {
+                    return error;
+                }
+            }
+            std::future::pending().await
+        };
         tokio::select! {
+            error = feeds => ServiceError::Task(error),
             ended = &mut self.engine => match ended {
                 Ok(Err(error)) => ServiceError::Engine(error),
                 Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
@@ -236,8 +249,10 @@ impl Running {
         self.health.set_ready(false);
         self.stop_feeds.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
-            for feed in self.feeds {
-                let _ = feed.await;
+            while let Some(ended) = self.feeds.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a feed or the reloader broke");
+                }
             }
             self.engine.await.unwrap_or(Err(StoreError::WriterGone)).map_err(ServiceError::Engine)
         })
@@ -428,15 +443,15 @@ fn spawn_sources(
     signals: &mpsc::Sender<Signal>,
     control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
-) -> Result<Vec<JoinHandle<()>>, StoreError> {
-    let mut tasks = Vec::new();
+) -> Result<JoinSet<()>, StoreError> {
+    let mut tasks = JoinSet::new();
     for (name, source) in sources {
         let Some(last_received) = resumes.remove(&name) else { continue };
         let resume = Resume { last_received, position: journal.position(&name)? };
         let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
-        tasks.push(match source {
-            Source::Concedus(source) => tokio::spawn(source.run(resume, signals, stop)),
-            Source::Jsonl(source) => tokio::spawn(async move {
+        match source {
+            Source::Concedus(source) => tasks.spawn(source.run(resume, signals, stop)),
+            Source::Jsonl(source) => tasks.spawn(async move {
                 if let Err(error) = source.run(resume, signals, stop).await {
                     tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
                     let alarm = Alarm::new(format!("feed {name}"), Severity::Critical, format!("Feed {name} can't be read"))
@@ -445,7 +460,7 @@ fn spawn_sources(
                     let _ = control.send(Control::Alarm(alarm)).await;
                 }
             }),
-        });
+        };
     }
     Ok(tasks)
 }

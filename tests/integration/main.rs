@@ -5,9 +5,12 @@
 mod commands;
 mod concedus;
 mod docs;
+mod kills;
 mod layering;
 mod mail;
 mod packaging;
+mod path;
+mod reload;
 mod rule_pack;
 mod sandbox;
 mod support;
