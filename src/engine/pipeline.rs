@@ -381,7 +381,7 @@ impl Pipeline {
                 metrics.delivery_seconds.observe(latency.max(0.0));
             }
             Next::Retry { due_at } => {
-                tracing::warn!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
+                tracing::warn!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
             }
             Next::Dead => {
                 let raised = self.dead_letter(notice);
@@ -397,7 +397,7 @@ impl Pipeline {
 
     /// Answers whether an alarm was added to the effects.
     fn dead_letter(&mut self, notice: &outbox::Notice) -> bool {
-        tracing::error!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
+        tracing::error!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
         if notice.purpose == Purpose::Alarm {
             // Telling about it the same way would go round in circles; readiness fails instead.
             self.parts.metrics.dead_alarms.inc();
@@ -437,7 +437,7 @@ fn answer(told: &mpsc::Sender<()>) {
 
 fn first_message(journal: &dyn Journal, id: MessageId) -> Option<Message> {
     journal.message(id).unwrap_or_else(|error| {
-        tracing::error!(message = %id, error = &error as &dyn std::error::Error, "a message can't be read back");
+        tracing::error!(message_id = %id, error = &error as &dyn std::error::Error, "a message can't be read back");
         None
     })
 }

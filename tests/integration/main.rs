@@ -4,6 +4,7 @@
 
 mod commands;
 mod concedus;
+mod docs;
 mod kills;
 mod layering;
 mod mail;
