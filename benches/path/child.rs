@@ -26,11 +26,12 @@ pub struct Load {
     pub alerting: f64,
 }
 
-/// Where the feed is.
+/// Where the feed is, and something that takes every webhook.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Feed {
     pub socket: String,
     pub auth: String,
+    pub sink: String,
 }
 
 /// The engine is ready.
@@ -141,7 +142,10 @@ pub async fn feed(load: &str) -> anyhow::Result<()> {
     let options =
         Options { rate: load.rate.unwrap_or(f64::INFINITY), mix: Mix::Load { alerting: load.alerting }, ..Options::default() };
     let simulator = simulator::start(options).await?;
-    say(&Feed { socket: simulator.socket_url(), auth: simulator.auth_url() })?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let sink = format!("http://{}/", listener.local_addr()?);
+    tokio::spawn(axum::serve(listener, axum::Router::new().fallback(async || "")).into_future());
+    say(&Feed { socket: simulator.socket_url(), auth: simulator.auth_url(), sink })?;
     until_told().await?;
     let stats = simulator.stop().await;
     say(&Sent { elements: stats.sent_elements })

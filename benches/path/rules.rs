@@ -70,7 +70,9 @@ fn rule(number: usize) -> Rule {
 fn alerting(card: &str) -> Rule {
     Rule {
         on: r#""identResult""#,
-        card: format!("    where: #{{ status: \"failed\" }},\n    subject: \"Identification {{identId}} of {{personKey}} failed\",\n{card}"),
+        card: format!(
+            "    where: #{{ status: \"failed\" }},\n    subject: \"Identification {{identId}} of {{personKey}} failed\",\n{card}"
+        ),
         functions: String::new(),
         alerts: r#"set: #{ status: "failed" }"#.to_owned(),
     }
@@ -90,8 +92,9 @@ fn result(number: usize) -> Rule {
             card: format!(
                 "    where: #{{ status: #{{ not: \"success\" }} }},\n    settings: #{{ signs: \"(?i)sign_{number}|betrug_{number}\" }},\n"
             ),
-            functions: "fn when(event, settings) { matches(event.status, settings.signs) || matches(event.reason, settings.signs) }\n"
-                .to_owned(),
+            functions:
+                "fn when(event, settings) { matches(event.status, settings.signs) || matches(event.reason, settings.signs) }\n"
+                    .to_owned(),
             alerts: format!("set: #{{ status: \"pending\", reason: \"SIGN_{number}\" }}"),
         },
         2 => Rule {
@@ -113,8 +116,9 @@ fn result(number: usize) -> Rule {
 
 fn mismatches(number: usize) -> Rule {
     let on = r#""mismatches""#;
-    let entry =
-        format!("set: #{{ \"mismatches[0].fieldName\": \"Field{number}\", \"mismatches[0].value\": \"DE\", \"mismatches[0].kycValue\": \"IR\" }}");
+    let entry = format!(
+        "set: #{{ \"mismatches[0].fieldName\": \"Field{number}\", \"mismatches[0].value\": \"DE\", \"mismatches[0].kycValue\": \"IR\" }}"
+    );
     match number % 7 {
         0 | 1 => Rule {
             on,
@@ -178,8 +182,13 @@ fn record(number: usize) -> Rule {
         },
         2 => Rule {
             on,
-            card: format!("    where: #{{ any: [ #{{ status: {code} }}, #{{ status: #{{ at_least: {}, at_most: {} }} }} ] }},\n", code * 10, code * 10 + 9),
-            functions: "fn subject(event, settings) { `Status ${event.status} ${compliance_status(event.status).name}` }\n".to_owned(),
+            card: format!(
+                "    where: #{{ any: [ #{{ status: {code} }}, #{{ status: #{{ at_least: {}, at_most: {} }} }} ] }},\n",
+                code * 10,
+                code * 10 + 9
+            ),
+            functions: "fn subject(event, settings) { `Status ${event.status} ${compliance_status(event.status).name}` }\n"
+                .to_owned(),
             alerts: format!("set: #{{ status: {} }}", code * 10 + 3),
         },
         _ => Rule {
