@@ -239,19 +239,19 @@ pub fn compiler() -> Engine {
 fn limited(host: &Arc<Host>, modules: Arc<Mount>) -> Engine {
     // Neither the core package (it holds `sleep`), nor time, blobs or bit fields.
     let mut engine = Engine::new_raw();
-    // One module: a call asks every module in turn, for each of its signatures.
-    let mut language = Module::new();
-    ArithmeticPackage::init(&mut language);
-    BasicMathPackage::init(&mut language);
-    BasicStringPackage::init(&mut language);
-    MoreStringPackage::init(&mut language);
-    LogicPackage::init(&mut language);
-    BasicArrayPackage::init(&mut language);
-    BasicMapPackage::init(&mut language);
-    BasicIteratorPackage::init(&mut language);
-    BasicFnPackage::init(&mut language);
-    language.build_index();
-    engine.register_global_module(language.into());
+    for package in [
+        ArithmeticPackage::new().as_shared_module(),
+        BasicMathPackage::new().as_shared_module(),
+        BasicStringPackage::new().as_shared_module(),
+        MoreStringPackage::new().as_shared_module(),
+        LogicPackage::new().as_shared_module(),
+        BasicArrayPackage::new().as_shared_module(),
+        BasicMapPackage::new().as_shared_module(),
+        BasicIteratorPackage::new().as_shared_module(),
+        BasicFnPackage::new().as_shared_module(),
+    ] {
+        engine.register_global_module(package);
+    }
     functions::register(&mut engine, host);
     engine
         // The optimiser folds constants into the tree and panics on an assignment to one.
