@@ -44,7 +44,7 @@ docs: ## The documentation builds, and its links lead somewhere
 	@python3 tests/setup/links.py
 
 .PHONY: bench
-bench: setup ## The figures, as a table and in target/bench/
+bench: setup ## The figures of docs/performance.md, as a table and in target/bench/
 	$(CARGO) bench --locked
 
 .PHONY: demo

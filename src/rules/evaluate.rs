@@ -243,7 +243,9 @@ impl Evaluator {
         event: &mut Lazy<'_>,
         settings: Option<&Dynamic>,
     ) -> Result<Dynamic, Failure> {
-        let settings = settings.cloned().unwrap_or_else(|| self.prepare(rule).settings.clone());
+        let prepared = self.prepare(rule);
+        let settings = settings.unwrap_or(&prepared.settings).clone();
+        let copied = prepared.copied.clone();
         // Copies: what a function does to them, no other sees.
         let arguments = (event.converted().clone(), settings);
         // Imports are statements at the file's top; without any there is nothing to run there.
@@ -252,7 +254,6 @@ impl Evaluator {
             self.sandbox.modules.switch(&script.modules);
         }
         let options = CallFnOptions::new().eval_ast(imports);
-        let copied = self.prepare(rule).copied.clone();
         let Self { sandbox, scope, .. } = self;
         sandbox.copied.switch(copied);
         scope.clear();

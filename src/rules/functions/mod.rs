@@ -21,7 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rhai::{Array, Dynamic, Engine, Map};
+use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 
 use self::argument::{Answer, error};
 pub use self::table::NAMES;
@@ -178,6 +178,13 @@ fn look_ups(engine: &mut Engine, host: &Arc<Host>) {
     // `x in list("…")` calls this.
     engine.register_fn("contains", |list: &mut Listed, x: Dynamic| -> Answer<bool> {
         Ok(!x.is_unit() && list.0.contains(&argument::text("in list", x)?))
+    });
+    // `text in [...]` calls this: what the language's own answers, without a call for each entry.
+    engine.register_fn("contains", |array: &mut Array, text: ImmutableString| -> bool {
+        array.iter().any(|entry| match entry.as_immutable_string_ref() {
+            Ok(entry) => *entry == text,
+            Err(_) => entry.as_char().is_ok_and(|entry| text.chars().eq([entry])),
+        })
     });
     engine.register_fn("len", |list: &mut Listed| -> i64 { i64::try_from(list.0.len()).unwrap_or(i64::MAX) });
     engine.register_fn("is_empty", |list: &mut Listed| -> bool { list.0.is_empty() });
