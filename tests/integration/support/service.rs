@@ -198,10 +198,10 @@ impl Service<'_> {
 
     /// Waits for the end.
     pub async fn ended(mut self) -> ExitStatus {
-        match timeout(PATIENCE, self.child.wait()).await {
-            Ok(ended) => ended.unwrap(),
-            Err(_) => panic!("it does not end; its threads:\n{}the log:\n{}", self.threads(), self.place.tail()),
-        }
+        let Ok(ended) = timeout(PATIENCE, self.child.wait()).await else {
+            panic!("it does not end; its threads:\n{}the log:\n{}", self.threads(), self.place.tail());
+        };
+        ended.unwrap()
     }
 
     /// What each of its threads waits in.
