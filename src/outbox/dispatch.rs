@@ -1,8 +1,8 @@
 //! One channel's dispatcher: leases what is due, sends a bounded number at once, reports how each attempt ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinSet,
@@ -85,11 +85,14 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
             for leased in work.outbox.lease(&options.channel, now, now + lease, free).committed().await? {
                 let sender = Arc::clone(&work.sender);
                 under_way.spawn(async move {
-                    let outcome = tokio::time::timeout(timeout, sender.send(&leased)).await;
-                    let outcome = outcome.unwrap_or_else(|_| Outcome::Retry {
-                        detail: format!("no answer within {} s", timeout.as_secs()),
-                        after: None,
-                    });
+                    // A panic is an attempt like another: it counts, waits, and ends as a dead letter. The log has its place.
+                    let attempt = AssertUnwindSafe(tokio::time::timeout(timeout, sender.send(&leased))).catch_unwind().await;
+                    let retry = |detail| Outcome::Retry { detail, after: None };
+                    let outcome = match attempt {
+                        Ok(Ok(outcome)) => outcome,
+                        Ok(Err(_)) => retry(format!("no answer within {} s", timeout.as_secs())),
+                        Err(_) => retry("the attempt broke inside redflag".to_owned()),
+                    };
                     (leased, outcome)
                 });
             }
@@ -115,7 +118,7 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
                     finished.push(done);
                 }
                 let finished = finished.into_iter().filter_map(|done| {
-                    // A panicking attempt leaves its lease to run out: it is tried again, and the log has the panic.
+                    // Cancelled, which nobody does: its lease runs out.
                     done.inspect_err(|error| tracing::error!(channel = %options.channel, %error, "an attempt broke")).ok()
                 });
                 conclude(&options, &mut work, finished.collect()).await?;

@@ -93,6 +93,15 @@ impl Sender for Hung {
     }
 }
 
+/// Panics.
+struct Broken;
+
+impl Sender for Broken {
+    fn send<'a>(&'a self, _: &'a Leased) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move { panic!("a bug") })
+    }
+}
+
 fn start() -> Timestamp {
     Timestamp::from_timestamp(1_700_000_000, 0).unwrap()
 }
@@ -242,4 +251,13 @@ async fn a_channel_that_never_answers_is_cut_off_and_tried_again() {
     let notices = run_until(&rows, Arc::new(Hung), 2).await;
     assert_eq!(notices[0].detail, "no answer within 1 s");
     assert_eq!(notices[1].attempt, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_panics_counts_and_ends_like_any_other() {
+    let rows = rows(1);
+    let notices = run_until(&rows, Arc::new(Broken), 5).await;
+    assert_eq!(notices[0].detail, "the attempt broke inside redflag");
+    assert_eq!(notices[4].next, Next::Dead);
+    assert_eq!(rows.states(), [(State::Dead, 5)]);
 }
