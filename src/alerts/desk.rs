@@ -15,7 +15,7 @@ use crate::model::{
     event::Event,
     hash::Digest,
     ids::{Ids, MessageId},
-    names::RuleId,
+    names::{ChannelName, RuleId},
     time::Timestamp,
     turn::{Effects, UndecidedRow},
     verdict::{Finding, Judgement, Verdict},
@@ -106,14 +106,7 @@ impl Desk {
             }
         }
         let mut message = self.message(card, finding, judged, ids);
-        let (mut channels, unknown) = routes.resolve(&finding.send_to);
-        message
-            .notes
-            .extend(unknown.iter().map(|name| format!("{name}; the configuration has no such name, so nothing went there.")));
-        if channels.is_empty() {
-            channels = routes.fallback();
-            message.notes.push("None of the rule's recipients exists, so this came by the fallback.".to_owned());
-        }
+        let channels = ways(&mut message, routes);
         effects.deliveries.extend(routes.deliveries(&message, &channels, now, ids));
         effects.alerts.push(alert(card, finding, judged, Role::First, Some(message.id), ids));
         if let (Some((rule, key)), Some(quiet)) = (key, &card.quiet) {
@@ -180,8 +173,8 @@ impl Desk {
             tracing::error!(rule = %period.rule, message_id = %period.message, "the message that opened a quiet period is not in the store; its follow-up can't be told");
             return;
         };
-        let message = follow_up(&opened, &period, now, ids);
-        let (channels, _) = routes.resolve(&message.send_to);
+        let mut message = follow_up(&opened, &period, now, ids);
+        let channels = ways(&mut message, routes);
         effects.deliveries.extend(routes.deliveries(&message, &channels, now, ids));
         effects.messages.push(message);
     }
@@ -247,6 +240,23 @@ impl Desk {
         self.ends.remove(&(period.until, key.clone()));
         Some(period)
     }
+}
+
+/// The channels that a message goes to, with a note for each name that means nothing: the configuration may have changed since the rule
+/// was loaded, or the message that a follow-up follows was sent.
+fn ways(message: &mut Message, routes: &Routes) -> Vec<ChannelName> {
+    let (mut channels, unknown) = routes.resolve(&message.send_to);
+    message
+        .notes
+        .extend(unknown.iter().map(|name| format!("{name}; the configuration has no such name, so nothing went there.")));
+    if channels.is_empty() {
+        channels = routes.fallback();
+        message.notes.push("None of the rule's recipients exists, so this came by the fallback.".to_owned());
+    }
+    if channels.is_empty() {
+        tracing::error!(message_id = %message.id, send_to = message.send_to.join(" "), "a message has no way out: none of its recipients exists, and there is no fallback");
+    }
+    channels
 }
 
 /// The key of the quiet period that the match falls under: a blank value never groups.

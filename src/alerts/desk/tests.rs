@@ -260,3 +260,16 @@ fn a_message_that_would_go_nowhere_goes_by_the_fallback_and_says_so() {
     assert_eq!(effects.deliveries.iter().map(|owed| owed.channel.as_str()).collect::<Vec<_>>(), ["chat"]);
     assert_eq!(effects.messages[0].notes[1], "None of the rule's recipients exists, so this came by the fallback.");
 }
+
+#[test]
+fn a_follow_up_whose_recipients_are_gone_from_the_configuration_goes_by_the_fallback() {
+    let mut bench = Bench::new();
+    let finding = || finding(Severity::High, Some("P1"), &["mail"]);
+    bench.judge(0, Stage::Live, finding());
+    bench.judge(1, Stage::Live, finding());
+    let way = Way { recipients: vec!["chat".to_owned()], identity: Arc::new(|id| id.to_string()), give_up: Span::from_secs(60) };
+    bench.routes = Routes::new(BTreeMap::from([(ChannelName::new("chat"), way)]), BTreeMap::new(), vec!["chat".to_owned()]);
+    let effects = bench.end_due(24);
+    assert_eq!(effects.messages[0].purpose, Purpose::FollowUp);
+    assert_eq!(effects.deliveries.iter().map(|owed| owed.channel.as_str()).collect::<Vec<_>>(), ["chat"]);
+}
