@@ -107,6 +107,7 @@ impl Intake {
                 self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled), held: HashMap::new() });
             }
             Signal::RequestClosed { feed, request, answer } => self.closed(&feed, &request, &answer, batch),
+            Signal::Unproven { feed, since, reason } => self.unproven(&feed, Vec::new(), since, &reason, batch),
             Signal::Topics { feed, available, enabled } => {
                 tracing::info!(%feed, available = available.join(" "), enabled = enabled.join(" "), "the provider named its topics");
             }
@@ -237,32 +238,30 @@ impl Intake {
             }
             self.append(element, batch);
         }
-        let now = self.clock.now();
         if *answer == Answer::None {
-            batch.gaps.push(Gap {
-                feed: feed.clone(),
-                topics: request.topics.clone(),
-                from: request.since,
-                until: now,
-                found_at: now,
-                reason: "the provider did not answer the request for past messages".to_owned(),
-            });
-            batch.alarms.push(
-                Alarm::new(format!("gap {feed}"), Severity::High, format!("Feed {feed}: a gap can't be ruled out"))
-                    .note(format!(
-                        "The provider did not answer the request for messages since {} (UTC).",
-                        request.since.format("%Y-%m-%d %H:%M:%S")
-                    ))
-                    .note(
-                        "What it sent between then and the connection may be missing. Compare with the provider's own records.",
-                    ),
-            );
+            let reason = "the provider did not answer the request for past messages";
+            self.unproven(feed, request.topics.clone(), request.since, reason, batch);
         }
+        let now = self.clock.now();
         for (topic, held) in open.held {
             let counts = batch.books.of(feed, &topic, now);
             counts.elements += held;
             counts.already_had += held;
         }
+    }
+
+    /// A gap that can't be ruled out: kept with its interval, and told.
+    fn unproven(&self, feed: &FeedName, topics: Vec<String>, from: Timestamp, reason: &str, batch: &mut Batch) {
+        let until = self.clock.now();
+        tracing::error!(%feed, %from, %until, reason, "a gap can't be ruled out");
+        let utc = |at: Timestamp| at.format("%Y-%m-%d %H:%M:%S").to_string();
+        batch.alarms.push(
+            // Another interval is news.
+            Alarm::new(format!("gap {feed} {from}"), Severity::High, format!("Feed {feed}: a gap can't be ruled out"))
+                .note(format!("It lies between {} and {} (UTC): {reason}.", utc(from), utc(until)))
+                .note("What the provider sent in between may be missing. Compare with the provider's own records."),
+        );
+        batch.gaps.push(Gap { feed: feed.clone(), topics, from, until, found_at: until, reason: reason.to_owned() });
     }
 }
 

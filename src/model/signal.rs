@@ -32,6 +32,13 @@ pub enum Signal {
         request: PastMessages,
         answer: Answer,
     },
+    /// What was sent since then may be missing, and no request can find out; until now.
+    Unproven {
+        feed: FeedName,
+        since: Timestamp,
+        /// A clause that says why; no payload.
+        reason: String,
+    },
     /// What the provider says it could send, and sends.
     Topics {
         feed: FeedName,

@@ -80,6 +80,8 @@ pub(super) struct Plan {
     owed: Option<Timestamp>,
     /// What the journal has of `owed`: it must outlive the process for the same reason.
     noted: Option<Timestamp>,
+    /// What no request can prove complete, until it is told: since when, and why.
+    unproven: Option<(Timestamp, String)>,
     /// The provider was seen to wrap its answers: ordinary frames are then no answer.
     pub(super) wraps: bool,
 }
@@ -96,6 +98,7 @@ impl Plan {
             begun: None,
             owed: None,
             noted: None,
+            unproven: None,
             wraps: false,
         }
     }
@@ -162,7 +165,10 @@ impl Plan {
             }
             Step::Past if self.ceiling == 0 => {
                 self.step = Step::Done;
-                tracing::error!("past messages are not asked for: even one of them is longer than max_message; a gap may remain");
+                if let Some(since) = self.owed.take() {
+                    let reason = "even one past message is longer than max_message, so none are asked for".to_owned();
+                    self.unproven = Some((since, reason));
+                }
                 None
             }
             Step::Past => {
@@ -198,14 +204,17 @@ impl Plan {
             return;
         }
         if full || (self.last_full > 0 && !grew) {
-            tracing::warn!(
-                asked = request.count,
-                messages,
-                since = %request.since,
-                "the provider gives no more past messages than this: what lies before the oldest of them may be missing"
+            let reason = format!(
+                "the provider gave {messages} past messages and gives no more: what lies before the oldest of them may be missing"
             );
+            self.unproven = Some((request.since, reason));
         }
         self.owed = None;
+    }
+
+    /// What can't be proven complete, to be told once.
+    pub(super) fn unproven(&mut self) -> Option<(Timestamp, String)> {
+        self.unproven.take()
     }
 
     /// The open request's answer broke the socket's limit: ask for less from now on, and in the end not at all, so that live
@@ -350,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_stays_cut_leaves_its_window_unproven_and_a_whole_one_does_not() {
+        let unproven = |answers: &dyn Fn(u32) -> usize| {
+            let mut plan = plan(StartFrom::Now);
+            plan.connecting(Some(at(60)), at(90));
+            while let Some(request) = past(&mut plan) {
+                assert_eq!(plan.unproven(), None, "not before the last answer");
+                plan.answered(&request, &Answer::Wrapped { messages: answers(request.count) });
+            }
+            let told = plan.unproven();
+            assert_eq!(plan.unproven(), None, "once");
+            told.map(|(since, _)| since)
+        };
+        assert_eq!(unproven(&|_| 499), None);
+        assert_eq!(unproven(&|count| count.min(1_700) as usize), None);
+        assert_eq!(unproven(&|_| 500), Some(at(50)), "the provider's cap");
+        assert_eq!(unproven(&|count| count as usize), Some(at(50)), "our own end");
+    }
+
+    #[test]
     fn an_answer_beyond_the_message_limit_is_asked_for_in_smaller_pieces_and_given_up_in_the_end() {
         let mut plan = plan(StartFrom::Now);
         let mut counts = Vec::new();
@@ -361,5 +389,6 @@ mod tests {
             plan.answered(&request, &Answer::Broken);
         }
         assert_eq!(counts, [500, 250, 125, 62, 31, 15, 7, 3, 1]);
+        assert_eq!(plan.unproven().map(|(since, _)| since), Some(at(50)), "what is given up is told");
     }
 }

@@ -303,7 +303,11 @@ impl<'a> Session<'a> {
 
     /// Asks the plan's next question, if there is one.
     async fn ask_next(&mut self) -> Result<(), Stop> {
-        let Some(ask) = self.plan.next() else { return Ok(()) };
+        let ask = self.plan.next();
+        if let Some((since, reason)) = self.plan.unproven() {
+            self.pass(Signal::Unproven { feed: self.feed.clone(), since, reason }).await?;
+        }
+        let Some(ask) = ask else { return Ok(()) };
         if let Ask::PastMessages(request) = &ask {
             self.pass(Signal::RequestOpened { feed: self.feed.clone(), request: request.clone() }).await?;
         }
