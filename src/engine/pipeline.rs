@@ -137,7 +137,12 @@ impl Pipeline {
         loop {
             if batch.is_empty() && self.effects.is_empty() && self.judged_books.is_empty() {
                 if stop.is_cancelled() && self.feeds_ended && self.arrived.is_empty() {
-                    return Ok(());
+                    // The feeds and the reloader are gone; what they said last is still told.
+                    self.obey_all();
+                    if self.effects.is_empty() {
+                        return Ok(());
+                    }
+                    continue;
                 }
                 self.wait(&stop).await;
                 self.take_arrived(&mut batch, false)?;
