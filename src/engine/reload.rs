@@ -2,7 +2,7 @@
 //! good version, and is told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -31,7 +31,7 @@ use crate::{
         evaluate,
         literal::Place,
         rule::CompiledRule,
-        set::{self, Declared, Generation, Loaded},
+        set::{self, Declared, Generation, Loaded, Stale},
         watch::{self, Snapshot},
     },
     store::{Journal, StoreError},
@@ -94,25 +94,46 @@ pub enum ReloadError {
     Store(#[from] StoreError),
 }
 
+/// What was loaded last, whether or not the engine has come to it.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    pub generation: Arc<Generation>,
+    lists: ListFiles,
+}
+
 impl Reloader {
-    /// Loads once. The caller makes the generation live.
+    /// Loads at the start. The folder counts as it is; a file that is broken runs as it did before, from the set that was kept last.
     ///
     /// # Errors
-    /// When the folder can't be read or the set can't be kept; the live set is untouched.
-    pub async fn load(&self, confirm: bool) -> Result<(Arc<Generation>, Report), ReloadError> {
+    /// When the folder can't be read or the set can't be kept.
+    pub async fn first(&self, kept: Option<GenerationRecord>) -> Result<(Latest, Report), ReloadError> {
+        let before: Vec<RuleId> =
+            kept.iter().flat_map(|kept| &kept.cards).filter(|card| card.stage.runs()).map(|card| card.id.clone()).collect();
+        let nothing = Latest { generation: self.live.load_full(), lists: Vec::new() };
+        let (latest, mut report) = self.load(nothing, kept, false).await?;
+        report.withdrawn = before.into_iter().filter(|id| latest.generation.rule(id).is_none()).collect();
+        Ok((latest, report))
+    }
+
+    /// Loads once. The caller makes the generation live. `kept`: where there is no previous set in memory, the one of an earlier run.
+    async fn load(
+        &self,
+        previous: Latest,
+        kept: Option<GenerationRecord>,
+        confirm: bool,
+    ) -> Result<(Latest, Report), ReloadError> {
         let began = Instant::now();
         let (templates, template_errors) = self.load_templates();
-        let previous = self.live.load_full();
-        let (loaded, lists) = self.load_rules(Arc::clone(&previous), Arc::clone(&templates), confirm).await?;
+        let (loaded, lists) = self.load_rules(previous.clone(), kept, Arc::clone(&templates), confirm).await?;
         let Loaded { generation, diagnostics, stale, withdrawn, held_back } = loaded;
-        let changed = generation.hash != previous.hash;
-        let generation = if changed { Arc::new(generation) } else { previous };
+        let changed = generation.hash != previous.generation.hash;
+        let generation = if changed { Arc::new(generation) } else { previous.generation };
         if changed {
             let record = GenerationRecord {
                 hash: generation.hash,
                 live_from: self.clock.now(),
                 cards: generation.rules.iter().map(|rule| (*rule.card).clone()).collect(),
-                files: files(&generation, lists),
+                files: files(&generation, lists.clone()),
             };
             self.journal.keep_generation(record).committed().await?;
         }
@@ -132,7 +153,7 @@ impl Reloader {
             template_errors,
             took: began.elapsed(),
         };
-        Ok((generation, report))
+        Ok((Latest { generation, lists }, report))
     }
 
     fn load_templates(&self) -> (Arc<Templates>, Vec<String>) {
@@ -145,7 +166,8 @@ impl Reloader {
     /// Compiling and testing need a large stack and must not hold up the engine: a thread of its own, off the runtime.
     async fn load_rules(
         &self,
-        previous: Arc<Generation>,
+        previous: Latest,
+        kept: Option<GenerationRecord>,
         templates: Arc<Templates>,
         confirm: bool,
     ) -> Result<(Loaded, ListFiles), ReloadError> {
@@ -156,9 +178,21 @@ impl Reloader {
             .spawn(move || {
                 let loaded = Snapshot::read(&folder)
                     .map(|snapshot| {
-                        let loaded = check(&snapshot, Some(&previous), &declared, &templates, confirm);
-                        let lists = snapshot.files.into_iter().filter(|(file, _)| file.starts_with("lists/"));
-                        (loaded, lists.collect())
+                        let mut previous = previous;
+                        let mut loaded = check(&snapshot, Some(&previous.generation), &declared, &templates, confirm);
+                        if let Some(kept) = kept
+                            && loaded.diagnostics.iter().any(Diagnostic::is_error)
+                        {
+                            previous = revive(kept, &declared);
+                            loaded = on_last_good(loaded, &snapshot, &previous.generation, &declared, &templates);
+                        }
+                        // Lists that are held back are those of the previous set, and so are their files.
+                        let lists = if Arc::ptr_eq(&loaded.generation.lists, &previous.generation.lists) {
+                            previous.lists
+                        } else {
+                            list_files(snapshot.files)
+                        };
+                        (loaded, lists)
                     })
                     .map_err(|source| ReloadError::Folder { path: folder, source });
                 // The asker may be gone: the process is stopping.
@@ -169,7 +203,16 @@ impl Reloader {
     }
 
     /// Watches the folders and answers requests until `stop`.
-    pub async fn run(self, control: mpsc::Sender<Control>, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+    ///
+    /// `latest` is what the next load is compared with, and not what the engine judges by: that may lag behind, and a folder that goes back to
+    /// it meanwhile would be taken for unchanged.
+    pub async fn run(
+        self,
+        mut latest: Latest,
+        control: mpsc::Sender<Control>,
+        mut requests: mpsc::Receiver<Request>,
+        stop: CancellationToken,
+    ) {
         let (changed, mut changes) = mpsc::channel(1);
         let mut folders = vec![self.rules.clone()];
         folders.extend(self.templates.directory.clone());
@@ -180,8 +223,11 @@ impl Reloader {
                 Some(request) = requests.recv() => request,
                 () = stop.cancelled() => break,
             };
-            match self.load(request.confirm).await {
-                Ok((generation, report)) => self.go_live(&generation, report, &control, request.answer).await,
+            match self.load(latest.clone(), None, request.confirm).await {
+                Ok((loaded, report)) => {
+                    latest = loaded;
+                    self.go_live(&latest.generation, report, &control, request.answer).await;
+                }
                 Err(error) => self.failed(&error, &control).await,
             }
         }
@@ -224,6 +270,42 @@ impl Reloader {
 /// The look-up lists' files: name and content.
 type ListFiles = Vec<(String, Arc<[u8]>)>;
 
+/// The look-up lists among these files.
+fn list_files(files: BTreeMap<String, Arc<[u8]>>) -> ListFiles {
+    files.into_iter().filter(|(file, _)| file.starts_with("lists/")).collect()
+}
+
+/// The set that an earlier run kept. Its tests passed then; what no longer compiles (its recipient is gone from the configuration) is left out.
+fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
+    let files: BTreeMap<String, Arc<[u8]>> = kept.files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
+    let snapshot = Snapshot { files, unreadable: Vec::new() };
+    let loaded = set::load(&snapshot, None, declared, true, &|_, _| Vec::new());
+    Latest { generation: Arc::new(loaded.generation), lists: list_files(snapshot.files) }
+}
+
+/// Loads again over the last good set. What `first` found wrong is told as it was found: a file whose own tests fail is unchanged to the
+/// second load.
+fn on_last_good(
+    first: Loaded,
+    snapshot: &Snapshot,
+    last_good: &Generation,
+    declared: &Declared,
+    templates: &Templates,
+) -> Loaded {
+    let mut loaded = check(snapshot, Some(last_good), declared, templates, true);
+    loaded.diagnostics = first.diagnostics;
+    let wrong: BTreeSet<&str> =
+        loaded.diagnostics.iter().filter(|finding| finding.is_error()).map(|finding| &*finding.file).collect();
+    loaded.stale = loaded
+        .generation
+        .rules
+        .iter()
+        .filter(|rule| wrong.contains(&*rule.card.file))
+        .map(|rule| Stale { file: rule.card.file.clone(), id: rule.card.id.clone() })
+        .collect();
+    loaded
+}
+
 /// Every file that a generation was made of.
 fn files(generation: &Generation, lists: ListFiles) -> Vec<(String, Vec<u8>)> {
     let rules = generation.rules.iter().flat_map(|rule| rule.sources.iter());
@@ -234,9 +316,21 @@ fn files(generation: &Generation, lists: ListFiles) -> Vec<(String, Vec<u8>)> {
 /// Tells the operators what the first load refused.
 pub async fn announce(report: &Report, generation: &Generation, control: &mpsc::Sender<Control>) {
     tell(report);
-    for alarm in alarms(report, generation) {
+    for alarm in alarms(report, generation).into_iter().chain(gone(report)) {
         let _ = control.send(Control::Alarm(alarm)).await;
     }
+}
+
+/// A start takes the folder as it is: whatever the last run judged by and this one does not is named, since no guard holds it back.
+fn gone(report: &Report) -> Option<Alarm> {
+    if report.withdrawn.is_empty() {
+        return None;
+    }
+    let ids = report.withdrawn.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let alarm = Alarm::new(format!("gone {ids}"), Severity::High, format!("Rules are gone since the last run: {ids}"))
+        .note("They judged when redflag stopped, and no file of the rules' folder has them now: nothing judges by them.")
+        .note("If that was meant, nothing is to be done; else put the files back.");
+    Some(alarm)
 }
 
 /// Loads a snapshot with the tests run: the one code path of `run`, `check` and `test`.
@@ -315,6 +409,7 @@ fn tell(report: &Report) {
         rules = report.rules,
         errors,
         stale = report.stale.join(" "),
+        withdrawn = report.withdrawn.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         took_ms = report.took.as_millis() as u64,
         "rules loaded"
     );
@@ -385,6 +480,7 @@ fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SqliteStore;
 
     fn report(rules: usize) -> Report {
         Report {
@@ -427,5 +523,106 @@ const RULE = #{ id: "T-1", title: "Sample", on: ["identResult"], severity: "low"
         let told: Vec<String> =
             loading.join().unwrap().iter().map(|finding| finding.render(Some(RULE), "rules", false)).collect();
         insta::assert_snapshot!(told.join("\n"));
+    }
+
+    fn shadow(title: &str) -> String {
+        format!(
+            r#"//! A sample.
+const RULE = #{{ id: "T-1", title: "{title}", on: ["identResult"], severity: "low", send_to: ["chat"], stage: "shadow" }};
+"#
+        )
+    }
+
+    /// A folder of rules with one file, and a store.
+    struct Place {
+        folder: tempfile::TempDir,
+        store: SqliteStore,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("rules")).unwrap();
+            let (store, _) = SqliteStore::open(crate::store::Options::new(folder.path().join("data"))).unwrap();
+            Self { folder, store }
+        }
+
+        fn write(&self, rule: &str) {
+            std::fs::write(self.folder.path().join("rules/one.rhai"), rule).unwrap();
+        }
+
+        /// As a process that starts.
+        fn reloader(&self) -> Reloader {
+            let templates =
+                render::Options { directory: None, language: crate::config::Language::default(), zone: chrono_tz::Tz::UTC };
+            Reloader {
+                rules: self.folder.path().join("rules"),
+                watch: Watch::Poll,
+                live_templates: Arc::new(ArcSwap::from_pointee(Templates::load(&templates).unwrap())),
+                templates,
+                declared: Declared::default(),
+                live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
+                journal: Arc::new(self.store.clone()),
+                clock: Arc::new(crate::model::time::SystemClock),
+                metrics: Arc::new(Metrics::new()),
+                reports: broadcast::channel(8).0,
+            }
+        }
+
+        async fn start(&self) -> (Latest, Report) {
+            self.reloader().first(self.store.reader().last_generation().unwrap()).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_is_broken_at_a_start_runs_as_it_did_before_and_one_that_is_gone_is_named() {
+        let place = Place::new();
+        place.write(&shadow("Good"));
+        let (good, report) = place.start().await;
+        assert!(report.is_good() && report.withdrawn.is_empty());
+
+        place.write("const RULE = #{ id: ");
+        for _ in 0..2 {
+            let (latest, report) = place.start().await;
+            assert_eq!(latest.generation.rule("T-1").unwrap().card, good.generation.rule("T-1").unwrap().card);
+            assert_eq!(latest.generation.hash, good.generation.hash);
+            assert_eq!((report.stale.as_slice(), report.is_good()), (["one.rhai".to_owned()].as_slice(), false));
+            assert!(gone(&report).is_none());
+        }
+
+        std::fs::remove_file(place.folder.path().join("rules/one.rhai")).unwrap();
+        let (latest, report) = place.start().await;
+        assert!(latest.generation.rules.is_empty());
+        assert_eq!(gone(&report).unwrap().subject, "Rules are gone since the last run: T-1");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_goes_back_before_the_engine_came_to_the_change_is_loaded_again() {
+        let place = Place::new();
+        place.write(&shadow("First"));
+        let reloader = place.reloader();
+        let (first, _) = reloader.first(None).await.unwrap();
+        reloader.live.store(Arc::clone(&first.generation));
+        let (control, mut told) = mpsc::channel(64);
+        let (ask, requests) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(reloader.run(first.clone(), control, requests, stop.clone()));
+        // Nobody takes what is told meanwhile: the engine is busy.
+        for title in ["Second", "First"] {
+            place.write(&shadow(title));
+            let (answer, answered) = oneshot::channel();
+            ask.send(Request { confirm: false, answer: Some(answer) }).await.unwrap();
+            answered.await.unwrap();
+        }
+        stop.cancel();
+        running.await.unwrap();
+        let mut swaps = Vec::new();
+        while let Some(said) = told.recv().await {
+            if let Control::Swap(generation) = said {
+                swaps.push(generation.hash);
+            }
+        }
+        assert_eq!(swaps.len(), 2);
+        assert_eq!(swaps.last(), Some(&first.generation.hash));
     }
 }

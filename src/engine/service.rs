@@ -144,7 +144,8 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         metrics: Arc::clone(&metrics),
         reports: reports.clone(),
     };
-    let (generation, first_load) = reloader.load(false).await?;
+    let (latest, first_load) = reloader.first(store.reader().last_generation()?).await?;
+    let generation = Arc::clone(&latest.generation);
     live.store(Arc::clone(&generation));
 
     let (signals, signals_in) = mpsc::channel(SIGNALS);
@@ -188,7 +189,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     super::reload::announce(&first_load, &live.load(), &control).await;
     let alarms = control.clone();
     let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
-    feeds.spawn(reloader.run(control, requests, stop_feeds.clone()));
+    feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
     drop(signals);
     health.set_ready(true);
     Ok(Running {
