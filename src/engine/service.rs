@@ -187,6 +187,12 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let dispatchers = spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
     super::reload::announce(&first_load, &live.load(), &control).await;
+    let owed = store.reader().owed()?.into_iter().filter(|(channel, _)| !config.channels.contains_key(channel));
+    for (channel, count) in owed {
+        tracing::error!(%channel, count, "deliveries are owed on a channel that the configuration no longer has");
+        // The engine is gone only when it broke, and that ends the service.
+        let _ = control.send(Control::Alarm(stranded(&channel, count))).await;
+    }
     let alarms = control.clone();
     let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
     feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
@@ -285,6 +291,17 @@ impl Running {
         self.store.close().committed().await?;
         Ok(())
     }
+}
+
+/// Deliveries that no dispatcher will ever take.
+fn stranded(channel: &ChannelName, count: u64) -> Alarm {
+    Alarm::new(
+        format!("stranded {channel}"),
+        Severity::High,
+        format!("Channel {channel} is gone from the configuration and owes {count} deliveries"),
+    )
+    .note("They were written before the channel went, and nothing sends them now.")
+    .note("Put the channel back until they are sent, or see to it that their readers learn of them.")
 }
 
 fn build_channels(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChannelName, Arc<dyn Channel>>, ServiceError> {
