@@ -253,9 +253,6 @@ fn ways(message: &mut Message, routes: &Routes) -> Vec<ChannelName> {
         channels = routes.fallback();
         message.notes.push("None of the rule's recipients exists, so this came by the fallback.".to_owned());
     }
-    if channels.is_empty() {
-        tracing::error!(message_id = %message.id, send_to = message.send_to.join(" "), "a message has no way out: none of its recipients exists, and there is no fallback");
-    }
     channels
 }
 

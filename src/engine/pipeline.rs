@@ -6,7 +6,7 @@
 //! there is no timer between an event and its alert.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -251,6 +251,7 @@ impl Pipeline {
         for alarm in std::mem::take(&mut batch.alarms) {
             self.alarm(&alarm);
         }
+        self.tell_unreached();
         let mut books = batch.books.take();
         books.extend(self.judged_books.take());
         let turn = Turn {
@@ -270,6 +271,26 @@ impl Pipeline {
             told: std::mem::take(&mut self.told),
         };
         (turn, sent)
+    }
+
+    /// A message that no recipient and no fallback takes is kept, and goes nowhere: the operators hear of it, and else the log has it.
+    fn tell_unreached(&mut self) {
+        if self.effects.messages.is_empty() {
+            return;
+        }
+        let reached: HashSet<MessageId> = self.effects.deliveries.iter().map(|delivery| delivery.message).collect();
+        let lost = self.effects.messages.iter().filter(|message| !reached.contains(&message.id));
+        let lost: Vec<(MessageId, Purpose, String)> =
+            lost.map(|message| (message.id, message.purpose, message.send_to.join(" "))).collect();
+        for (message, purpose, send_to) in lost {
+            tracing::error!(message_id = %message, ?purpose, send_to, "a message has no way out: none of its recipients exists, and there is no fallback");
+            if purpose != Purpose::Alarm {
+                let alarm = Alarm::new(format!("no way {send_to}"), Severity::Critical, "An alert has no way out")
+                    .note(format!("The message {message} is for {send_to}. The configuration has no such name, and [fallback] names no channel."))
+                    .note("It is kept in the store and sent to nobody. See to it that its readers learn of it, and mend the configuration.");
+                self.alarm(&alarm);
+            }
+        }
     }
 
     /// What may be told only once it is on disk.
