@@ -150,7 +150,7 @@ impl Templates {
     /// `[prod] High: subject`, in the reader's language.
     fn line(&self, context: &Context<'_>) -> String {
         let severity = self.words.get(context.severity).map_or(context.severity, String::as_str);
-        text::line(&format!("[{}] {severity}: {}", context.environment, context.subject))
+        text::subject(&format!("[{}] {severity}: {}", context.environment, context.subject))
     }
 
     fn slack(&self, set: &str, context: &Context<'_>) -> serde_json::Value {
