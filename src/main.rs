@@ -1,11 +1,23 @@
-//! temporary
-use clap::Parser;
-#[derive(Parser)]
-enum Cli {
-    Demo(redflag::cli::demo::Args),
-}
-fn main() {
-    let Cli::Demo(args) = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    println!("{:?}", runtime.block_on(redflag::cli::demo::run(&args)));
+//! Parse, dispatch, exit code.
+
+use std::process::ExitCode;
+
+use redflag::{cli, cli::Exit, engine};
+
+fn main() -> ExitCode {
+    let (command, global) = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(told) => {
+            // Help and version are no errors; clap knows where each goes.
+            let _ = told.print();
+            return if told.use_stderr() { Exit::Usage } else { Exit::Fine }.into();
+        }
+    };
+    match cli::run(command, &global) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            cli::talk(&format!("redflag: {}", engine::chain(error.as_ref())));
+            cli::exit_of(&error).into()
+        }
+    }
 }

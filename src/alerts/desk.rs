@@ -177,7 +177,7 @@ impl Desk {
         // The opening message may still stand in this very transaction.
         let opened = effects.messages.iter().find(|message| message.id == period.message).cloned();
         let Some(opened) = opened.or_else(|| first(period.message)) else {
-            tracing::error!(rule = %period.rule, message = %period.message, "the message that opened a quiet period is not in the store; its follow-up can't be told");
+            tracing::error!(rule = %period.rule, message_id = %period.message, "the message that opened a quiet period is not in the store; its follow-up can't be told");
             return;
         };
         let message = follow_up(&opened, &period, now, ids);

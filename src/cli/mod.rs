@@ -1,3 +1,212 @@
-//! The commands, one file each.
+//! The command line: what there is to type, and one file a command.
+//!
+//! stdout is data, stderr is talk. Help, completions and man pages come from the definitions below.
 
+pub mod channel;
+pub mod check;
+pub mod completions;
+pub mod config;
 pub mod demo;
+pub mod exit;
+mod folder;
+pub mod man;
+pub mod rules;
+pub mod run;
+pub mod simulate;
+pub mod test;
+
+use std::{ffi::OsString, fmt::Write as _, io::Write as _, path::PathBuf};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+pub use exit::{Exit, exit_of};
+
+use crate::{
+    config::{LoadedConfig, Lookup},
+    telemetry::log,
+};
+
+/// Listens to a KYC feed, judges its events by rules that you edit as files, and brings alerts to the people who must act.
+#[derive(Parser, Debug)]
+#[command(name = "redflag", version, disable_help_subcommand = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The configuration; otherwise ./redflag.toml or /etc/redflag/redflag.toml
+    #[arg(long, value_name = "FILE", env = "REDFLAG_CONFIG", global = true, hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// How data on stdout looks
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, global = true)]
+    format: Format,
+    /// How log lines on stderr look; $REDFLAG_LOG filters them
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, global = true)]
+    log: Log,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text for people
+    #[default]
+    Human,
+    /// JSON for programs
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Log {
+    /// A line for people
+    #[default]
+    Text,
+    /// An object a line for collectors
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the service: feeds in, alerts out, until it is told to stop
+    Run(run::RunArgs),
+    /// Show everything at work on this machine alone: a simulated feed, rules to edit, a mailbox and a chat
+    Demo(demo::Args),
+    /// Run a feed like the provider's: token endpoint, socket, methods, faults
+    Simulate(Box<simulate::SimulateArgs>),
+    /// Check rule files: every mistake with its place and a proposal
+    Check(check::CheckArgs),
+    /// Run the tests in rule files
+    Test(test::TestArgs),
+    /// List the rules: what would be loaded
+    Rules(rules::RulesArgs),
+    /// Try a channel
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
+    /// Show the configuration in force, or its schema
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print or write the man pages
+    Man(man::ManArgs),
+}
+
+/// The commands by what they are for, in the order of `--help`.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Run", &["run", "demo", "simulate"]),
+    ("Rules", &["check", "test", "rules"]),
+    ("Operate", &["channel", "config", "completions", "man"]),
+];
+
+/// The definitions, with the commands of `--help` in groups.
+#[must_use]
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut groups = String::new();
+    for (heading, names) in GROUPS {
+        let _ = writeln!(groups, "{heading}:");
+        for sub in names.iter().filter_map(|name| command.find_subcommand(name)) {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(groups, "  {:<12} {about}", sub.get_name());
+        }
+        groups.push('\n');
+    }
+    let exits = "Exit codes: 0 fine, 1 findings, 2 usage, 69 unreachable, 78 configuration unusable";
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options of every command:\n{{options}}\n\n{exits}\n"
+    ))
+}
+
+/// Reads a command line.
+///
+/// # Errors
+/// It makes no sense, or it asks for help; clap's error prints both.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, Global), clap::Error> {
+    let mut definitions = command();
+    let matches = definitions.try_get_matches_from_mut(args)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definitions))?;
+    Ok((cli.command, cli.global))
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// What went wrong; [`exit_of`] tells the exit code.
+pub fn run(command: Command, global: &Global) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => wait(run::run(&args, global)),
+        Command::Demo(args) => wait(async move { Ok(if demo::run(&args).await? { Exit::Fine } else { Exit::Findings }) }),
+        Command::Simulate(args) => wait(simulate::run(*args, global)),
+        Command::Check(args) => check::run(&args, global),
+        Command::Test(args) => test::run(&args, global),
+        Command::Rules(args) => rules::run(&args, global),
+        Command::Channel(command) => wait(channel::run(command, global)),
+        Command::Config(command) => config::run(&command, global),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+impl Global {
+    /// Where the configuration lies.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup {
+        Lookup::system(self.config.clone().filter(|path| !path.as_os_str().is_empty()))
+    }
+
+    /// Loads it whole, and says on stderr what is unwise in it.
+    ///
+    /// # Errors
+    /// It can't be used.
+    pub fn load(&self) -> anyhow::Result<LoadedConfig> {
+        Ok(crate::config::load(&self.lookup())?)
+    }
+
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    pub fn start_log(&self) {
+        log::start(match self.log {
+            Log::Text => log::Style::Text,
+            Log::Json => log::Style::Json,
+        });
+    }
+}
+
+fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(work);
+    // A read of standard input that nobody answers can't be cancelled; the work itself is over and on disk.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit
+}
+
+/// Data to stdout. Whoever reads it may stop reading.
+///
+/// # Errors
+/// stdout can't be written, for another reason than that.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Talk to stderr, a line. Where nobody listens, there is nothing to do about it.
+pub fn talk(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// `1 rule`, `2 rules`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests;

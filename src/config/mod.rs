@@ -4,10 +4,22 @@
 
 pub mod channels;
 pub mod feeds;
+mod inspect;
+mod layers;
+pub mod load;
+pub mod problem;
 pub mod secret;
 pub mod service;
+pub mod shape;
+mod show;
+pub mod validate;
 
 pub use channels::{ChannelConfig, EmailConfig, FileConfig, SlackConfig, WebhookConfig};
 pub use feeds::{ConcedusConfig, FeedConfig, JsonlConfig};
+pub use load::{LoadedConfig, LoadedRules, Lookup, Provenance, load, load_rules};
+pub use problem::{ConfigError, Key, Origin, Problem};
 pub use secret::Secret;
 pub use service::{Config, Environment, Language};
+pub use shape::schema;
+pub use show::show;
+pub use validate::validate;

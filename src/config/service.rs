@@ -14,7 +14,7 @@ use crate::model::names::{ChannelName, FeedName};
 pub struct Config {
     #[serde(default)]
     pub environment: Environment,
-    /// Holds the store, its lock and the control socket.
+    /// Holds the store and its lock.
     pub data_dir: PathBuf,
     /// For people; the store is UTC.
     #[serde(default = "utc")]
@@ -38,7 +38,7 @@ pub struct Config {
     /// redflag's own alarms.
     #[serde(default)]
     pub operators: SendTo,
-    /// When everything else failed or is late.
+    /// Where messages go that would otherwise go nowhere.
     #[serde(default)]
     pub fallback: SendTo,
     #[serde(default)]

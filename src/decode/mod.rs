@@ -27,7 +27,7 @@ use crate::model::{
     hash::Digest,
     ids::Ids,
     names::{FeedName, TopicName},
-    topic::{KNOWN, Topic},
+    topic::{IDENT_RESULT, IDENT_RESULT_KYC, KNOWN, Topic},
     value::{Map, Value},
 };
 
@@ -37,18 +37,23 @@ const SINGLE_QUARANTINES: usize = 100;
 /// What the members beside the entries of a message may cost when every entry keeps them, in bytes.
 const ENVELOPE_LIMIT: usize = 16 << 20;
 
+/// What every word for success becomes, so that rules need not know the provider's words. `raw` keeps the word that was sent.
+pub const SUCCESS: &str = "success";
+
 /// The settings of a feed that decide how its bytes are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The zone of stamps without one; None: their moment stays unknown.
     pub naive_zone: Option<Tz>,
     /// Longer texts (bytes) in unknown members of identResultKYC are attachments.
     pub attachment_limit: usize,
+    /// `status` words of an identification's result that mean success: rules see the one word [`SUCCESS`].
+    pub success_words: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { naive_zone: None, attachment_limit: 4096 }
+        Self { naive_zone: None, attachment_limit: 4096, success_words: vec![SUCCESS.to_owned()] }
     }
 }
 
@@ -102,6 +107,18 @@ impl Decoder {
             }
         }
         work.finish(ids)
+    }
+
+    fn one_word_for_success(&self, topic: Option<&'static Topic>, body: &mut Map) {
+        if topic != Some(&IDENT_RESULT) && topic != Some(&IDENT_RESULT_KYC) {
+            return;
+        }
+        if let Some(Value::Text(status)) = body.get_mut("status")
+            && status != SUCCESS
+            && self.options.success_words.contains(status)
+        {
+            SUCCESS.clone_into(status);
+        }
     }
 
     fn topic_name(&self, topic: &'static Topic) -> TopicName {
@@ -172,7 +189,8 @@ impl<'w> Work<'w> {
         let mut canonical = Canonical::new(topic, self.decoder.options.attachment_limit);
         match canonical.entry(message.members, true) {
             Err(detail) => self.refuse_node(message.node, QuarantineReason::WrongShape, detail),
-            Ok(body) => {
+            Ok(mut body) => {
+                self.decoder.one_word_for_success(topic, &mut body);
                 let raw = canonical.redact(self.text, message.node);
                 let name = topic.map_or(message.spelled, |topic| topic.name);
                 let hash = fingerprint::of(name, message.members, true, &[]);

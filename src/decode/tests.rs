@@ -18,7 +18,7 @@ fn frame(bytes: impl AsRef<[u8]>) -> Frame {
 }
 
 fn decode(bytes: impl AsRef<[u8]>) -> Decoded {
-    let options = Options { naive_zone: Some(chrono_tz::Europe::Berlin), attachment_limit: 32 };
+    let options = Options { naive_zone: Some(chrono_tz::Europe::Berlin), attachment_limit: 32, ..Options::default() };
     Decoder::new(FeedName::new("concedus"), options).decode(&frame(bytes), &mut Ids::seeded(1))
 }
 
@@ -339,4 +339,21 @@ proptest! {
         prop_assert_eq!(decoded.elements.len() + single + folded, entries.len());
         decode(&text[..cut.index(text.len())]);
     }
+}
+
+#[test]
+fn every_configured_word_for_success_is_one_word_to_rules_and_stays_in_raw() {
+    let options = Options { success_words: vec!["success".to_owned(), "erfolgreich".to_owned()], ..Options::default() };
+    let frame = Frame {
+        feed: "concedus".into(),
+        received_at: DateTime::default(),
+        origin: Origin::Live,
+        bytes: br#"[{"topic":"identResult","identId":"1","status":"erfolgreich"},{"topic":"identResult","identId":"2","status":"gescheitert"}]"#
+            .to_vec(),
+        position: None,
+    };
+    let decoded = Decoder::new("concedus".into(), options).decode(&frame, &mut Ids::seeded(1));
+    let status: Vec<_> = decoded.elements.iter().filter_map(|element| element.body.get("status")).collect();
+    assert_eq!(status, [&Value::from("success"), &Value::from("gescheitert")]);
+    assert!(decoded.elements[0].raw.contains("erfolgreich"));
 }

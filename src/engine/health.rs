@@ -15,19 +15,23 @@ use axum::{Router, extract::State, http::StatusCode, http::header, response::Int
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Metrics;
+use crate::{
+    model::names::FeedName,
+    telemetry::{Metrics, metrics::Feed},
+};
 
 /// What readiness looks at.
 #[derive(Clone)]
 pub struct Health {
     metrics: Arc<Metrics>,
+    feeds: Arc<[FeedName]>,
     ready: Arc<AtomicBool>,
 }
 
 impl Health {
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ready: Arc::new(AtomicBool::new(false)) }
+    pub fn new(metrics: Arc<Metrics>, feeds: Arc<[FeedName]>) -> Self {
+        Self { metrics, feeds, ready: Arc::new(AtomicBool::new(false)) }
     }
 
     pub fn set_ready(&self, ready: bool) {
@@ -40,6 +44,11 @@ impl Health {
         let mut reasons = Vec::new();
         if !self.ready.load(Ordering::SeqCst) {
             reasons.push("starting or stopping".to_owned());
+        }
+        for feed in self.feeds.iter() {
+            if self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).get() == 0 {
+                reasons.push(format!("feed {feed} is not connected"));
+            }
         }
         let dead = self.metrics.dead_alarms.get();
         if dead > 0 {

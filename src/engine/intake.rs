@@ -101,7 +101,7 @@ impl Intake {
                 counts.frames += 1;
                 counts.method_replies += 1;
             }
-            Signal::Connection { feed, state, .. } => self.connection(&feed, state, batch),
+            Signal::Connection { feed, state, .. } => self.connection(&feed, &state, batch),
             Signal::RequestOpened { feed, request } => {
                 let journaled = self.journal.hashes_since(&feed, request.since)?;
                 self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled), held: HashMap::new() });
@@ -211,14 +211,13 @@ impl Intake {
         batch.quarantined.push(quarantined);
     }
 
-    fn connection(&self, feed: &FeedName, state: Connection, batch: &mut Batch) {
-        let connected = state == Connection::Connected;
+    fn connection(&self, feed: &FeedName, state: &Connection, batch: &mut Batch) {
+        let connected = *state == Connection::Connected;
         self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
         match state {
-            Connection::Connected => tracing::info!(%feed, "connected"),
-            Connection::Lost { reason } => tracing::warn!(%feed, reason, "the connection was lost; trying again"),
+            // The source has logged these with all that it knows.
+            Connection::Connected | Connection::Lost { .. } => {}
             Connection::LoginRefused { status } => {
-                tracing::error!(%feed, status, "the provider refuses our login");
                 batch.alarms.push(
                     Alarm::new(format!("login {feed}"), Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))
                         .note("No events arrive until it is mended. redflag tries again after 30 s, 2, 10 and 30 minutes, so that the account is not locked.")
@@ -239,6 +238,26 @@ impl Intake {
             self.append(element, batch);
         }
         let now = self.clock.now();
+        if *answer == Answer::None {
+            batch.gaps.push(Gap {
+                feed: feed.clone(),
+                topics: request.topics.clone(),
+                from: request.since,
+                until: now,
+                found_at: now,
+                reason: "the provider did not answer the request for past messages".to_owned(),
+            });
+            batch.alarms.push(
+                Alarm::new(format!("gap {feed}"), Severity::High, format!("Feed {feed}: a gap can't be ruled out"))
+                    .note(format!(
+                        "The provider did not answer the request for messages since {} (UTC).",
+                        request.since.format("%Y-%m-%d %H:%M:%S")
+                    ))
+                    .note(
+                        "What it sent between then and the connection may be missing. Compare with the provider's own records.",
+                    ),
+            );
+        }
         for (topic, held) in open.held {
             let counts = batch.books.of(feed, &topic, now);
             counts.elements += held;

@@ -30,6 +30,7 @@ use crate::{
         severity::Severity,
         signal::Signal,
         time::{Clock, Timestamp},
+        topic,
         turn::{self, BooksDelta, Effects, Turn},
         verdict::{Judgement, Verdict},
     },
@@ -86,6 +87,8 @@ pub struct Pipeline {
     /// What the next turn commits beside its batch.
     effects: Effects,
     judged_books: Books,
+    /// Who waits for the alarms among the effects.
+    told: Vec<mpsc::Sender<()>>,
     judgements: Vec<Judgement>,
 }
 
@@ -99,6 +102,7 @@ impl Pipeline {
             feeds_ended: false,
             effects: Effects::default(),
             judged_books: Books::default(),
+            told: Vec::new(),
             judgements: Vec::new(),
         }
     }
@@ -201,9 +205,40 @@ impl Pipeline {
                 self.arrived.push_front(signal);
                 return Ok(());
             }
+            if let Signal::Topics { feed, enabled, .. } = &signal {
+                self.compare_topics(feed, enabled);
+            }
             self.parts.intake.take(signal, batch)?;
         }
         Ok(())
+    }
+
+    /// A rule on a topic that is never sent can't alert, and an enabled topic without a rule is watched by nobody: both are said.
+    fn compare_topics(&mut self, feed: &FeedName, enabled: &[String]) {
+        if enabled.is_empty() {
+            return;
+        }
+        let canonical = |name: &String| topic::find(name).map_or_else(|| name.clone(), |topic| topic.name.to_owned());
+        let enabled: BTreeSet<String> = enabled.iter().map(canonical).collect();
+        let rules = self.parts.generation.rules.iter().filter(|rule| rule.card.stage.runs());
+        let wanted: BTreeSet<String> = rules.flat_map(|rule| rule.card.on.iter().map(ToString::to_string)).collect();
+        let unsent: Vec<&str> = wanted.difference(&enabled).map(String::as_str).collect();
+        let unwatched: Vec<&str> = enabled.difference(&wanted).map(String::as_str).collect();
+        if !unsent.is_empty() {
+            let topics = unsent.join(", ");
+            tracing::warn!(%feed, topics, "rules wait for topics that the provider has not enabled");
+            let alarm = Alarm::new(
+                format!("topics {feed} {topics}"),
+                Severity::High,
+                format!("Feed {feed}: rules wait for topics that are not enabled: {topics}"),
+            )
+            .note("The provider says that it does not send these topics to this account, so the rules on them can't alert.")
+            .note("Ask the provider to enable them, or retire the rules.");
+            self.alarm(&alarm);
+        }
+        if !unwatched.is_empty() {
+            tracing::warn!(%feed, topics = unwatched.join(", "), "the provider sends topics that no rule watches");
+        }
     }
 
     /// Makes the turn of this batch and of the effects so far.
@@ -227,12 +262,14 @@ impl Pipeline {
             last: turn.events.last().map(|event| event.seq),
             judged: turn.effects.judged.map(|judged| judged.to),
             books: turn.books.clone(),
+            told: std::mem::take(&mut self.told),
         };
         (turn, sent)
     }
 
     /// What may be told only once it is on disk.
     fn after_commit(&self, sent: &Sent) {
+        sent.told.iter().for_each(answer);
         for channel in &sent.channels {
             if let Some(wake) = self.parts.wake.get(channel) {
                 wake.notify_one();
@@ -331,14 +368,17 @@ impl Pipeline {
                 self.parts.live.store(Arc::clone(&generation));
                 self.parts.generation = generation;
             }
-            Control::Alarm(alarm) => self.alarm(&alarm),
+            Control::Alarm(alarm) => {
+                self.alarm(&alarm);
+            }
             Control::Notice(notice) => self.notice(&notice),
         }
     }
 
-    fn alarm(&mut self, alarm: &Alarm) {
+    /// Answers whether it adds to the effects; else it was told lately.
+    fn alarm(&mut self, alarm: &Alarm) -> bool {
         let parts = &mut self.parts;
-        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
+        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects)
     }
 
     fn notice(&mut self, notice: &outbox::Notice) {
@@ -356,18 +396,27 @@ impl Pipeline {
                 metrics.delivery_seconds.observe(latency.max(0.0));
             }
             Next::Retry { due_at } => {
-                tracing::warn!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
+                tracing::warn!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
             }
-            Next::Dead => self.dead_letter(notice),
+            Next::Dead => {
+                let raised = self.dead_letter(notice);
+                let Some(told) = &notice.told else { return };
+                if raised {
+                    self.told.push(told.clone());
+                } else {
+                    answer(told);
+                }
+            }
         }
     }
 
-    fn dead_letter(&mut self, notice: &outbox::Notice) {
-        tracing::error!(channel = %notice.channel, message = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
+    /// Answers whether an alarm was added to the effects.
+    fn dead_letter(&mut self, notice: &outbox::Notice) -> bool {
+        tracing::error!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
         if notice.purpose == Purpose::Alarm {
             // Telling about it the same way would go round in circles; readiness fails instead.
             self.parts.metrics.dead_alarms.inc();
-            return;
+            return false;
         }
         let what = notice.rule.as_ref().map_or_else(|| "a message".to_owned(), |rule| format!("an alert of rule {rule}"));
         let alarm = Alarm::new(
@@ -378,12 +427,12 @@ impl Pipeline {
         .note(format!("The last attempt, number {}, ended with: {}.", notice.attempt, notice.detail))
         .note(format!("The message {} is kept as a dead letter. See to it that its readers learn of it.", notice.message))
         .broken(notice.channel.clone());
-        self.alarm(&alarm);
+        self.alarm(&alarm)
     }
 }
 
 /// How long the engine sleeps at most when nothing happens.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a turn made true once it is committed.
 struct Sent {
@@ -392,11 +441,18 @@ struct Sent {
     last: Option<Seq>,
     judged: Option<Seq>,
     books: Vec<BooksDelta>,
+    /// Who waits for the alarms of this turn.
+    told: Vec<mpsc::Sender<()>>,
+}
+
+/// Each waits for one answer; one that is gone needs none.
+fn answer(told: &mpsc::Sender<()>) {
+    let _ = told.try_send(());
 }
 
 fn first_message(journal: &dyn Journal, id: MessageId) -> Option<Message> {
     journal.message(id).unwrap_or_else(|error| {
-        tracing::error!(message = %id, error = &error as &dyn std::error::Error, "a message can't be read back");
+        tracing::error!(message_id = %id, error = &error as &dyn std::error::Error, "a message can't be read back");
         None
     })
 }

@@ -26,8 +26,11 @@ use crate::{
     },
     render::{self, Templates},
     rules::{
+        codes,
         diagnostic::Diagnostic,
         evaluate,
+        literal::Place,
+        rule::CompiledRule,
         set::{self, Declared, Generation, Loaded},
         watch::{self, Snapshot},
     },
@@ -245,11 +248,52 @@ pub fn check(
     templates: &Templates,
     confirm: bool,
 ) -> Loaded {
+    observed(snapshot, previous, declared, templates, confirm, &|_, _| {})
+}
+
+/// As [`check`], telling which rules' tests ran and what failed of each.
+#[must_use]
+pub fn observed(
+    snapshot: &Snapshot,
+    previous: Option<&Generation>,
+    declared: &Declared,
+    templates: &Templates,
+    confirm: bool,
+    rehearsed: &dyn Fn(&CompiledRule, &[Diagnostic]),
+) -> Loaded {
     let body = |message: &crate::model::alert::Message| match templates.render(message, Form::Mail, Clearance::Personal) {
         Rendered::Mail(mail) => mail.text,
         Rendered::Json(json) => json.to_string(),
     };
-    set::load(snapshot, previous, declared, confirm, &|generation, rule| rehearse(generation, rule, &body))
+    set::load(snapshot, previous, declared, confirm, &|generation, rule| {
+        let mut failed = rehearse(generation, rule, &body);
+        rehearsed(rule, &failed);
+        failed.extend(unknown_template(rule, templates));
+        failed
+    })
+}
+
+/// A misspelt template set would render as the shipped one, and nobody would notice.
+fn unknown_template(rule: &CompiledRule, templates: &Templates) -> Option<Diagnostic> {
+    let (file, set) = (&rule.card.file, &rule.card.template);
+    if templates.has(set) {
+        return None;
+    }
+    let text = rule.sources.get(file).map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default();
+    let quoted = format!("\"{set}\"");
+    let found = text.lines().enumerate().find_map(|(index, line)| {
+        let entry = line.find("template:")?;
+        let byte = entry + line[entry..].find(&quoted)?;
+        Some(Place { line: index + 1, column: line[..byte].chars().count() + 1 })
+    });
+    let place = found.unwrap_or(Place { line: 1, column: 1 });
+    let finding =
+        Diagnostic::error(codes::WRONG_VALUE, file, place, quoted.chars().count(), format!("there is no template set `{set}`"));
+    Some(
+        finding
+            .label("no folder of this name")
+            .help("a set is a folder below [templates] directory with mail.html, mail.txt or chat.txt"),
+    )
 }
 
 impl Report {
@@ -261,6 +305,9 @@ impl Report {
 }
 
 fn tell(report: &Report) {
+    if !report.changed && report.is_good() {
+        return tracing::debug!("the folders were read again: nothing changes");
+    }
     let errors = report.diagnostics.iter().filter(|finding| finding.is_error()).count();
     tracing::info!(
         generation = %report.generation.short(),
@@ -280,6 +327,14 @@ fn tell(report: &Report) {
 /// One alarm a file that failed, to its owner and the operators; one for what was held back.
 fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
     let mut alarms = Vec::new();
+    if report.rules == 0 {
+        // Everything works and nobody is ever told anything: the worst way to be silent.
+        alarms.push(
+            Alarm::new("no rules", Severity::Critical, "No rule judges: no event can raise an alert")
+                .note("The rules' folder holds no rule that could be loaded and runs. Events are journaled and judged by nothing.")
+                .note("`redflag rules` shows what would be loaded, `redflag check` what is wrong. A mended folder is taken up by itself."),
+        );
+    }
     let mut files: Vec<&str> = Vec::new();
     for finding in report.diagnostics.iter().filter(|finding| finding.is_error()) {
         if files.contains(&finding.file.as_str()) {
@@ -311,7 +366,9 @@ fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
         alarms.push(
             Alarm::new(format!("held back {held_back}"), Severity::High, "A change of the rules is held back")
                 .note(format!("{held_back}."))
-                .note("The rules that were live go on. If the change is meant, confirm it with `redflag reload --confirm`, or restart redflag."),
+                .note(
+                    "The rules that were live go on. If the change is meant, restart redflag: a start takes the folder as it is.",
+                ),
         );
     }
     if !report.template_errors.is_empty() {
@@ -323,4 +380,52 @@ fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
         alarms.push(alarm.note("The templates that were live go on."));
     }
     alarms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(rules: usize) -> Report {
+        Report {
+            at: Timestamp::default(),
+            generation: Digest::default(),
+            changed: true,
+            rules,
+            diagnostics: Vec::new(),
+            stale: Vec::new(),
+            withdrawn: Vec::new(),
+            held_back: None,
+            template_errors: Vec::new(),
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_rule_that_runs_is_an_alarm() {
+        let subjects = |report: &Report| -> Vec<String> {
+            alarms(report, &Generation::empty()).into_iter().map(|alarm| alarm.subject).collect()
+        };
+        assert_eq!(subjects(&report(0)), ["No rule judges: no event can raise an alert"]);
+        assert!(subjects(&report(1)).is_empty());
+    }
+
+    const RULE: &str = r#"//! A sample.
+const RULE = #{ id: "T-1", title: "Sample", on: ["identResult"], severity: "low", send_to: ["chat"], stage: "draft", template: "alerd" };
+"#;
+
+    #[test]
+    fn a_template_set_that_is_not_there_is_an_error_at_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("sample.rhai"), RULE).unwrap();
+        let snapshot = Snapshot::read(folder.path()).unwrap();
+        let options = render::Options { directory: None, language: crate::config::Language::En, zone: chrono_tz::UTC };
+        let templates = Templates::load(&options).unwrap();
+        let loading = evaluate::thread()
+            .spawn(move || check(&snapshot, None, &Declared::default(), &templates, false).diagnostics)
+            .unwrap();
+        let told: Vec<String> =
+            loading.join().unwrap().iter().map(|finding| finding.render(Some(RULE), "rules", false)).collect();
+        insta::assert_snapshot!(told.join("\n"));
+    }
 }

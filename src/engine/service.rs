@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,13 +22,14 @@ use super::{
     senders::ChannelSender,
 };
 use crate::{
-    alerts::{Alarms, Desk, Routes, Way},
+    alerts::{Alarm, Alarms, Desk, Routes, Way},
     channels::{self, Channel, ChannelError},
     config::{ChannelConfig, Config, FeedConfig},
     decode::{self, Decoder},
     model::{
         ids::Ids,
         names::{ChannelName, FeedName},
+        severity::Severity,
         signal::Signal,
         time::{Clock, SystemClock},
     },
@@ -54,10 +55,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub enum ServiceError {
     #[error("the store can't be opened")]
     Store(#[from] StoreError),
-    #[error("channel `{name}` can't be used")]
-    Channel { name: ChannelName, source: ChannelError },
-    #[error("feed `{name}` can't be used")]
-    Feed { name: FeedName, source: concedus::SourceError },
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    Feed(#[from] concedus::SourceError),
     #[error("the rules can't be loaded")]
     Rules(#[from] ReloadError),
     #[error("the templates can't be loaded: {0}")]
@@ -70,9 +71,14 @@ pub enum ServiceError {
     Engine(#[source] StoreError),
     #[error("the engine broke")]
     EngineGone,
+    #[error("a feed or the reloader broke")]
+    Task(#[source] tokio::task::JoinError),
     #[error("channel `{name}` stopped")]
     Dispatcher { name: ChannelName, source: StoreError },
 }
+
+/// One task a channel; each ends with the store's error, or when it is told to stop.
+type Dispatchers = JoinSet<(ChannelName, Result<(), StoreError>)>;
 
 /// A service that runs.
 pub struct Running {
@@ -90,9 +96,10 @@ pub struct Running {
     health: Health,
     stop_feeds: CancellationToken,
     stop_rest: CancellationToken,
-    feeds: Vec<JoinHandle<()>>,
+    /// The feeds, and the reloader, which ends with them.
+    feeds: JoinSet<()>,
     engine: oneshot::Receiver<Result<(), StoreError>>,
-    dispatchers: Vec<(ChannelName, JoinHandle<Result<(), StoreError>>)>,
+    dispatchers: Dispatchers,
 }
 
 /// Builds and starts everything; ready when it answers.
@@ -174,13 +181,14 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
 
-    let health = Health::new(Arc::clone(&metrics));
+    let health = Health::new(Arc::clone(&metrics), config.feeds.keys().cloned().collect());
     tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
     let dispatchers = spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
     super::reload::announce(&first_load, &live.load(), &control).await;
-    tokio::spawn(reloader.run(control, requests, stop_feeds.clone()));
-    let feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &stop_feeds)?;
+    let alarms = control.clone();
+    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
+    feeds.spawn(reloader.run(control, requests, stop_feeds.clone()));
     drop(signals);
     health.set_ready(true);
     Ok(Running {
@@ -209,11 +217,27 @@ impl Running {
         report.await.ok()
     }
 
-    /// Resolves when the engine has stopped by itself, which is always an error.
+    /// Resolves when the engine or a channel has stopped by itself, which is always an error.
     pub async fn failed(&mut self) -> ServiceError {
-        match (&mut self.engine).await {
-            Ok(Err(error)) => ServiceError::Engine(error),
-            Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
+        let feeds = async {
+            while let Some(ended) = self.feeds.join_next().await {
+                // A feed may have an end: a file, standard input.
+                if let Err(error) = ended {
+                    return error;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            error = feeds => ServiceError::Task(error),
+            ended = &mut self.engine => match ended {
+                Ok(Err(error)) => ServiceError::Engine(error),
+                Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
+            },
+            Some(ended) = self.dispatchers.join_next() => match ended {
+                Ok((name, Err(source))) => ServiceError::Dispatcher { name, source },
+                Ok((_, Ok(()))) | Err(_) => ServiceError::EngineGone,
+            },
         }
     }
 
@@ -221,31 +245,41 @@ impl Running {
     ///
     /// # Errors
     /// When the store failed on the way.
-    pub async fn stop(self) -> Result<(), ServiceError> {
+    pub async fn stop(mut self) -> Result<(), ServiceError> {
         self.health.set_ready(false);
         self.stop_feeds.cancel();
         let drained = tokio::time::timeout(DRAIN, async {
-            for feed in self.feeds {
-                let _ = feed.await;
+            while let Some(ended) = self.feeds.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a feed or the reloader broke");
+                }
             }
             self.engine.await.unwrap_or(Err(StoreError::WriterGone)).map_err(ServiceError::Engine)
         })
         .await;
         self.stop_rest.cancel();
-        match drained {
-            Ok(result) => result?,
-            Err(_) => tracing::warn!(
+        if let Ok(result) = drained {
+            result?;
+        } else {
+            tracing::warn!(
                 seconds = DRAIN.as_secs(),
                 "the engine did not drain in time; the journal goes on from here at the next start"
-            ),
+            );
         }
-        for (name, dispatcher) in self.dispatchers {
-            match tokio::time::timeout(DRAIN, dispatcher).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(source))) => return Err(ServiceError::Dispatcher { name, source }),
-                Ok(Err(error)) => tracing::error!(channel = %name, %error, "a dispatcher broke"),
-                Err(_) => tracing::warn!(channel = %name, "an attempt did not end in time; its delivery stays owed"),
+        let dispatchers = async {
+            while let Some(ended) = self.dispatchers.join_next().await {
+                match ended {
+                    Ok((_, Ok(()))) => {}
+                    Ok((name, Err(source))) => return Err(ServiceError::Dispatcher { name, source }),
+                    Err(error) => tracing::error!(%error, "a channel's task broke"),
+                }
             }
+            Ok(())
+        };
+        if let Ok(result) = tokio::time::timeout(DRAIN, dispatchers).await {
+            result?;
+        } else {
+            tracing::warn!("an attempt did not end in time; its delivery stays owed");
         }
         self.store.close().committed().await?;
         Ok(())
@@ -253,11 +287,8 @@ impl Running {
 }
 
 fn build_channels(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChannelName, Arc<dyn Channel>>, ServiceError> {
-    let build = |(name, channel): (&ChannelName, &ChannelConfig)| {
-        channels::build(name, channel, Arc::clone(clock))
-            .map(|channel| (name.clone(), channel))
-            .map_err(|source| ServiceError::Channel { name: name.clone(), source })
-    };
+    let build =
+        |(name, channel): (&ChannelName, &ChannelConfig)| Ok((name.clone(), channels::build(name, channel, Arc::clone(clock))?));
     config.channels.iter().map(build).collect()
 }
 
@@ -291,29 +322,29 @@ pub fn declared(config: &Config, routes: &Routes) -> Declared {
 
 fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
     let decoder = |(name, feed): (&FeedName, &FeedConfig)| {
-        let (zone, limit) = match feed {
-            FeedConfig::Concedus(feed) => (feed.naive_time_zone, feed.attachment_limit),
-            FeedConfig::Jsonl(feed) => (feed.naive_time_zone, feed.attachment_limit),
+        let (zone, limit, words) = match feed {
+            FeedConfig::Concedus(feed) => (feed.naive_time_zone, feed.attachment_limit, &feed.success_words),
+            FeedConfig::Jsonl(feed) => (feed.naive_time_zone, feed.attachment_limit, &feed.success_words),
         };
         let attachment_limit = usize::try_from(limit.0).unwrap_or(usize::MAX);
-        let options = decode::Options { naive_zone: zone.map(|zone| zone.0), attachment_limit };
+        let options = decode::Options { naive_zone: zone.map(|zone| zone.0), attachment_limit, success_words: words.clone() };
         (name.clone(), Decoder::new(name.clone(), options))
     };
     config.feeds.iter().map(decoder).collect()
 }
 
 enum Source {
-    Concedus(concedus::Source),
+    Concedus(Box<concedus::Source>),
     Jsonl(source::jsonl::Source),
 }
 
 fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedName, Source)>, ServiceError> {
     let build = |(name, feed): (&FeedName, &FeedConfig)| {
         let source = match feed {
-            FeedConfig::Concedus(feed) => Source::Concedus(
-                concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())
-                    .map_err(|source| ServiceError::Feed { name: name.clone(), source })?,
-            ),
+            FeedConfig::Concedus(feed) => {
+                let source = concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())?;
+                Source::Concedus(Box::new(source))
+            }
             FeedConfig::Jsonl(feed) => Source::Jsonl(source::jsonl::Source::new(name.clone(), feed.clone(), Arc::clone(clock))),
         };
         Ok((name.clone(), source))
@@ -373,7 +404,7 @@ fn spawn_dispatchers(
     wake: &HashMap<ChannelName, Arc<Notify>>,
     control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
-) -> Vec<(ChannelName, JoinHandle<Result<(), StoreError>>)> {
+) -> Dispatchers {
     let (notices, mut told) = mpsc::channel(256);
     let to_engine = control.clone();
     tokio::spawn(async move {
@@ -383,7 +414,7 @@ fn spawn_dispatchers(
             }
         }
     });
-    let mut dispatchers = Vec::new();
+    let mut dispatchers = JoinSet::new();
     for (name, channel) in channels {
         let Some(settings) = config.channels.get(&name) else { continue };
         let parallel = match settings {
@@ -399,7 +430,8 @@ fn spawn_dispatchers(
             wake: wake.get(&name).cloned().unwrap_or_default(),
             notices: notices.clone(),
         };
-        dispatchers.push((name, tokio::spawn(outbox::run(options, work, stop.clone()))));
+        let stop = stop.clone();
+        dispatchers.spawn(async move { (name, outbox::run(options, work, stop).await) });
     }
     dispatchers
 }
@@ -409,21 +441,26 @@ fn spawn_sources(
     journal: &dyn Journal,
     mut resumes: HashMap<FeedName, watch::Receiver<Option<crate::model::time::Timestamp>>>,
     signals: &mpsc::Sender<Signal>,
+    control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
-) -> Result<Vec<JoinHandle<()>>, StoreError> {
-    let mut tasks = Vec::new();
+) -> Result<JoinSet<()>, StoreError> {
+    let mut tasks = JoinSet::new();
     for (name, source) in sources {
         let Some(last_received) = resumes.remove(&name) else { continue };
         let resume = Resume { last_received, position: journal.position(&name)? };
-        let (signals, stop) = (signals.clone(), stop.clone());
-        tasks.push(match source {
-            Source::Concedus(source) => tokio::spawn(source.run(resume, signals, stop)),
-            Source::Jsonl(source) => tokio::spawn(async move {
+        let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
+        match source {
+            Source::Concedus(source) => tasks.spawn(source.run(resume, signals, stop)),
+            Source::Jsonl(source) => tasks.spawn(async move {
                 if let Err(error) = source.run(resume, signals, stop).await {
                     tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
+                    let alarm = Alarm::new(format!("feed {name}"), Severity::Critical, format!("Feed {name} can't be read"))
+                        .note(format!("{}.", super::chain(&error)))
+                        .note("No events arrive from it. Mend the cause and restart redflag.");
+                    let _ = control.send(Control::Alarm(alarm)).await;
                 }
             }),
-        });
+        };
     }
     Ok(tasks)
 }

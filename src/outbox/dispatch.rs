@@ -61,6 +61,9 @@ pub struct Notice {
     pub finished_at: Timestamp,
     pub next: Next,
     pub detail: String,
+    /// Of a dead letter: answered once its alarm is on disk. Only then is the delivery recorded as given up, so that neither a stop nor a
+    /// kill between the two leaves a dead letter that nobody was told about.
+    pub told: Option<mpsc::Sender<()>>,
 }
 
 /// How long a dispatcher sleeps at most before it looks again, woken or not.
@@ -137,14 +140,14 @@ async fn conclude(options: &Options, work: &mut Work, finished: Vec<(Leased, Out
         let expires_at = leased.delivery.expires_at;
         let next = super::next(&options.retry, &outcome, leased.attempt, finished_at, expires_at, work.ids.jitter());
         let (Outcome::Delivered { detail } | Outcome::Retry { detail, .. } | Outcome::Reject { detail }) = outcome;
-        reports.push(AttemptReport {
+        let report = AttemptReport {
             delivery: leased.delivery.id,
             attempt: leased.attempt,
             finished_at,
             detail: detail.clone(),
             next: next.clone(),
-        });
-        notices.push(Notice {
+        };
+        let mut notice = Notice {
             channel: options.channel.clone(),
             recipient: leased.delivery.recipient.clone(),
             message: leased.message.id,
@@ -156,7 +159,23 @@ async fn conclude(options: &Options, work: &mut Work, finished: Vec<(Leased, Out
             finished_at,
             next,
             detail,
-        });
+            told: None,
+        };
+        if notice.next == Next::Dead {
+            let (told, mut heard) = mpsc::channel(1);
+            notice.told = Some(told);
+            if work.notices.send(notice).await.is_err() || heard.recv().await.is_none() {
+                // The process stops. The lease ends with it, and the next one tries again and tells.
+                tracing::warn!(channel = %options.channel, message = %leased.message.id, "a delivery would be given up, but nobody can be told now; it stays owed");
+                continue;
+            }
+        } else {
+            notices.push(notice);
+        }
+        reports.push(report);
+    }
+    if reports.is_empty() {
+        return Ok(());
     }
     work.outbox.report(reports).committed().await?;
     for notice in notices {

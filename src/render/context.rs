@@ -45,11 +45,11 @@ pub struct Rule<'a> {
     pub hash: String,
     pub owner: Option<&'a str>,
     pub basis: Option<&'a str>,
-    pub what: &'a str,
-    pub why: Option<&'a str>,
+    pub what: String,
+    pub why: Option<String>,
     #[serde(rename = "do")]
-    pub act: Option<&'a str>,
-    pub noise: Option<&'a str>,
+    pub act: Option<String>,
+    pub noise: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,11 +147,17 @@ fn rule(card: &Card) -> Rule<'_> {
         hash: card.hash.short(),
         owner: card.owner.as_deref(),
         basis: card.basis.as_deref(),
-        what: &card.header.what,
-        why: card.header.why.as_deref(),
-        act: card.header.act.as_deref(),
-        noise: card.header.noise.as_deref(),
+        what: sentence(&card.header.what),
+        why: card.header.why.as_deref().map(sentence),
+        act: card.header.act.as_deref().map(sentence),
+        noise: card.header.noise.as_deref().map(sentence),
     }
+}
+
+/// Headers go on in small letters after `Why:`; under a heading of its own the text begins like a sentence.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A member and its value; none where it is withheld.

@@ -9,7 +9,7 @@ pub fn text(context: &Context<'_>) -> String {
     let mut out = format!("{} {}\n{}\n\n", context.environment, context.severity, context.subject);
     if let Some(rule) = &context.rule {
         let _ = writeln!(out, "{} {} ({}, {})", rule.id, rule.title, rule.file, rule.hash);
-        for text in [Some(rule.what), rule.why, rule.act].into_iter().flatten() {
+        for text in [Some(&rule.what), rule.why.as_ref(), rule.act.as_ref()].into_iter().flatten() {
             let _ = writeln!(out, "{text}");
         }
     }

@@ -202,7 +202,7 @@ impl Templates {
                                 line: 1,
                                 detail: "it renders nothing".to_owned(),
                             }),
-                            Ok(_) => continue,
+                            Ok(_) => {}
                             Err(error) => errors.push(template_error(name, &error)),
                         }
                     }

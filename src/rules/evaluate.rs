@@ -71,6 +71,8 @@ struct Prepared {
     quiet: Option<Vec<Path>>,
     /// See [`sandbox::recaptured`].
     copied: Option<Arc<sandbox::Names>>,
+    /// It took too long twice for one event: no second try until it was quick enough once.
+    slow: bool,
 }
 
 /// The event in Rhai's form, made when the first rule asks for it.
@@ -168,18 +170,35 @@ impl Evaluator {
             // Before the fuse is lit: else the first rule that asks would pay for all.
             event.converted();
         }
-        self.sandbox.fuse.arm();
+        let settings = settings.map(convert::dynamic);
+        self.sandbox.fuse.arm(sandbox::FUSE);
+        let verdict = self.attempt(rule, event, settings.as_ref());
+        if !self.sandbox.fuse.has_blown() {
+            self.prepare(rule).slow = false;
+            return verdict;
+        }
+        // A rule that is slow by itself must not hold up every event for a second time.
+        if self.prepare(rule).slow {
+            return verdict;
+        }
+        tracing::warn!(rule = %rule.card.id, "a rule took too long; it is asked again with more time");
+        self.sandbox.fuse.arm(sandbox::SECOND_FUSE);
+        let verdict = self.attempt(rule, event, settings.as_ref());
+        self.prepare(rule).slow = self.sandbox.fuse.has_blown();
+        verdict
+    }
+
+    fn attempt(&mut self, rule: &CompiledRule, event: &mut Lazy<'_>, settings: Option<&Dynamic>) -> Option<Verdict> {
         // Left over from a rule that did not match.
         self.host.take_unknown_words();
-        let settings = settings.map(convert::dynamic);
         if let Some(script) = rule.script.as_ref().filter(|script| script.when) {
-            match self.when(rule, script, event, settings.as_ref()) {
+            match self.when(rule, script, event, settings) {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(failure) => return Some(Verdict::Undecided(failure.undecided("when"))),
             }
         }
-        Some(Verdict::Match(Box::new(self.finding(rule, event, settings.as_ref()))))
+        Some(Verdict::Match(Box::new(self.finding(rule, event, settings))))
     }
 
     fn when(
@@ -251,12 +270,13 @@ impl Evaluator {
         }
     }
 
-    fn prepare(&mut self, rule: &CompiledRule) -> &Prepared {
+    fn prepare(&mut self, rule: &CompiledRule) -> &mut Prepared {
         self.prepared.entry(rule.card.hash).or_insert_with(|| Prepared {
             settings: convert::dynamic(&rule.settings),
             // Refused at load; a key without one of its fields would group too much.
             quiet: rule.card.quiet.as_ref().and_then(|quiet| quiet.same.iter().map(|path| Path::parse(path).ok()).collect()),
             copied: rule.script.as_ref().and_then(|script| sandbox::recaptured(&script.ast)),
+            slow: false,
         })
     }
 
@@ -264,7 +284,7 @@ impl Evaluator {
     fn rebuild(&mut self) {
         self.sandbox = Sandbox::new(&self.host);
         self.scope = Scope::new();
-        self.sandbox.fuse.arm();
+        self.sandbox.fuse.arm(sandbox::FUSE);
     }
 }
 

@@ -39,6 +39,10 @@ pub const OPERATIONS: u64 = 200_000;
 /// What one rule may take of the clock for one event, all its functions together.
 pub const FUSE: Duration = Duration::from_millis(50);
 
+/// The same for the second try. The clock goes on while the machine does other things, so that a rule that took too long may only have
+/// waited: it is asked again before its verdict is missing.
+pub const SECOND_FUSE: Duration = Duration::from_secs(1);
+
 /// The most arguments that a call may have.
 pub const WIDEST_CALL: usize = 8;
 
@@ -57,18 +61,25 @@ pub struct Fuse {
     start: Instant,
     /// Microseconds after `start`.
     deadline: AtomicU64,
+    blown: AtomicBool,
 }
 
 impl Default for Fuse {
     fn default() -> Self {
-        Self { start: Instant::now(), deadline: AtomicU64::new(0) }
+        Self { start: Instant::now(), deadline: AtomicU64::new(0), blown: AtomicBool::new(false) }
     }
 }
 
 impl Fuse {
-    /// From now on, [`FUSE`] long.
-    pub fn arm(&self) {
-        self.deadline.store(self.now().saturating_add(FUSE.as_micros() as u64), Ordering::Relaxed);
+    /// From now on, that long.
+    pub fn arm(&self, span: Duration) {
+        self.blown.store(false, Ordering::Relaxed);
+        self.deadline.store(self.now().saturating_add(span.as_micros() as u64), Ordering::Relaxed);
+    }
+
+    /// Whether it has ended an evaluation since it was armed.
+    pub fn has_blown(&self) -> bool {
+        self.blown.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> u64 {
@@ -76,7 +87,11 @@ impl Fuse {
     }
 
     fn is_blown(&self) -> bool {
-        self.now() > self.deadline.load(Ordering::Relaxed)
+        let blown = self.now() > self.deadline.load(Ordering::Relaxed);
+        if blown {
+            self.blown.store(true, Ordering::Relaxed);
+        }
+        blown
     }
 }
 
@@ -223,7 +238,7 @@ pub fn engine(host: &Arc<Host>) -> Engine {
     let fuse = Fuse::default();
     engine.on_progress(move |operations| {
         if operations <= 1 {
-            fuse.arm();
+            fuse.arm(FUSE);
         }
         (operations % EVERY == 0 && fuse.is_blown()).then_some(Dynamic::UNIT)
     });

@@ -120,6 +120,10 @@ fn take_database(path: &Path, now: Timestamp) -> Result<(Connection, Marks, bool
     connection
         .execute("UPDATE service SET clean = 0, opened_at = ?1", params![now.timestamp_micros()])
         .map_err(failed(operation))?;
+    // Whoever held a lease held the lock, too, and is gone: what was being sent is due again at once, not when the lease runs out.
+    connection
+        .execute("UPDATE deliveries SET state = 'waiting', wake_at = due_at WHERE wake_at IS NOT NULL AND state = 'leased'", [])
+        .map_err(failed(operation))?;
     let last = last(&connection).map_err(failed(operation))?;
     let judged = judged(&connection).map_err(failed(operation))?;
     Ok((connection, Marks { last, judged }, !clean))

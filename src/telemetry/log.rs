@@ -1,6 +1,7 @@
 //! The log: one line an event on stderr, as text for people or JSON for collectors.
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::Level;
+use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -12,16 +13,10 @@ pub enum Style {
 
 /// Starts the log for the whole process. `$REDFLAG_LOG` filters it, `info` by default. A second call changes nothing.
 pub fn start(style: Style) {
-    let mut filter = EnvFilter::try_from_env("REDFLAG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // At trace level these write payloads and credentials: no setting may let them.
-    for quiet in
-        ["tungstenite=info", "tokio_tungstenite=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info", "h2=info"]
-    {
-        if let Ok(directive) = quiet.parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
-    let registry = tracing_subscriber::registry().with(filter);
+    let filter = EnvFilter::try_from_env("REDFLAG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Below info, libraries write what they handle: frames, credentials, the text of mails. No setting may let them.
+    let ours = filter_fn(|metadata| metadata.target().starts_with("redflag") || *metadata.level() <= Level::INFO);
+    let registry = tracing_subscriber::registry().with(filter).with(ours);
     // Under systemd the journal stamps each line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let line = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);

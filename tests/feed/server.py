@@ -8,7 +8,8 @@ Auth:     POST /v2/auth/token    {"username", "password"} -> {"accessToken", "ex
           POST /v2/auth/refresh  {"RefreshToken"} (single use)
           GET  /v2/auth/check    Authorization: Bearer
 Socket:   GET  /ws/connect       Authorization: Bearer; 401 for an unknown or expired token
-Control:  POST /control/send     body = one frame, sent as it is (?kind=binary; ?kind=missed: only kept, as if nobody had listened)
+Control:  POST /control/send     body = one frame, sent as it is (?kind=binary; ?kind=missed: only kept, as if nobody had listened;
+                                 ?kind=unkept: damaged on the way, so getLastMessages does not bring it)
           POST /control/lines    every line of the body is one frame
           POST /control/drop     cuts every open socket without a close
           POST /control/close    closes every open socket with ?code=1001
@@ -125,7 +126,8 @@ class Http(BaseHTTPRequestHandler):
                 with feed.lock:
                     feed.kept.append((datetime.now(timezone.utc), body.decode()))
                 return self.answer(200, {"sent": 0})
-            return self.answer(200, {"sent": self.on_loop(send(feed, [body if kind == "binary" else body.decode()]))})
+            frames = [body if kind == "binary" else body.decode()]
+            return self.answer(200, {"sent": self.on_loop(send(feed, frames, keep=kind != "unkept"))})
         if url.path == "/control/lines":
             return self.answer(200, {"sent": self.on_loop(send(feed, body.decode().splitlines()))})
         if url.path == "/control/drop":
@@ -176,15 +178,19 @@ def read_object(body):
     return value if isinstance(value, dict) else {}
 
 
-async def send(feed, frames):
+async def send(feed, frames, keep=True):
     for frame in frames:
         with feed.lock:
             text = frame.decode() if isinstance(frame, bytes) else frame
-            feed.kept.append((datetime.now(timezone.utc), text))
+            if keep:
+                feed.kept.append((datetime.now(timezone.utc), text))
             sockets = list(feed.open)
         for socket in sockets:
-            await socket.send(frame)
-            feed.count("sent")
+            try:
+                await socket.send(frame)
+                feed.count("sent")
+            except websockets.ConnectionClosed:
+                pass  # The reader is gone; the frame is kept, and getLastMessages brings it.
     return len(frames)
 
 

@@ -60,7 +60,7 @@ fn no_arrow_points_up_or_sideways() {
             }
         }
     }
-    assert!(imports >= 3, "the test saw only {imports} imports: it no longer reads the sources rightly");
+    assert!(imports > 100, "the test saw only {imports} imports: it no longer reads the sources rightly");
     assert!(wrong.is_empty(), "imports against the layers:\n{}", wrong.join("\n"));
 }
 

@@ -1,8 +1,5 @@
 //! The mail channel against a real Postfix, read back by a parser that is not the one that wrote.
 
-#[path = "support/mta.rs"]
-mod mta;
-
 use std::{fs, path::Path, sync::Arc};
 
 use mail_parser::MessageParser;
@@ -22,7 +19,7 @@ use redflag::{
 };
 use tempfile::TempDir;
 
-use self::mta::{GREY, MAILBOX, Mta, PASSWORD, USERNAME};
+use crate::support::mta::{GREY, MAILBOX, Mta, PASSWORD, USERNAME};
 
 const TEXT: &str = "Größe, Straße und Łódź weichen ab.\n\n.\n.. zwei Punkte\nFrom hier an: 日本語\n";
 const HTML: &str = "<p>Größe &lt;b&gt; weicht ab: <b>日本語</b></p>\n";

@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where")]
 
+mod commands;
 mod concedus;
+mod docs;
+mod kills;
 mod layering;
 mod mail;
 mod packaging;
+mod path;
+mod reload;
 mod rule_pack;
 mod sandbox;
 mod support;

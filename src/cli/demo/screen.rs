@@ -63,8 +63,12 @@ impl Screen {
         println!("  rules      {dir}/rules/          plain files");
         println!("  health     http://{}/healthz, /readyz, /metrics", running.http);
         println!();
-        println!("Try it: open {dir}/rules/identity/nationality_differs.rhai, change its title or severity, and save.");
-        println!("The next alert has it within a second; a mistake keeps the last good version, and says so.");
+        println!(
+            "Try it: open {dir}/rules/identity/ident_failed.rhai, change its severity to \"critical\", and save: the next alert of"
+        );
+        println!(
+            "rule KYC-001 has it within a second. Make a mistake there: the last good version goes on, and the mistake is shown."
+        );
         println!();
         // An earlier demo in the same folder has its alerts in the store: only new ones are shown.
         while let Ok(rows) = self.reader.alerts_after(self.last, 1_000) {
@@ -124,14 +128,14 @@ impl Screen {
 
     fn draw(&mut self) {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["time", "severity", "rule", "subject of the mail", "delivered"]);
         for (row, state) in &self.shown {
             table.add_row([
                 row.raised_at.format("%H:%M:%S").to_string(),
                 row.severity.to_string(),
                 row.rule.to_string(),
-                row.subject.clone(),
+                cut(&row.subject),
                 state.clone(),
             ]);
         }
@@ -143,7 +147,7 @@ impl Screen {
         }
         out.push_str(&text);
         self.drawn = text.lines().count();
-        self.put(&out);
+        Self::put(&out);
     }
 
     pub fn reloaded(&mut self, report: &Report) {
@@ -156,8 +160,6 @@ impl Screen {
                 report.rules,
                 report.generation.short()
             );
-        } else if report.is_good() {
-            let _ = writeln!(text, "↻ the folder was read again in {took} ms: nothing changes.");
         }
         for id in &report.withdrawn {
             let _ = writeln!(text, "  withdrawn: {id}");
@@ -167,7 +169,7 @@ impl Screen {
         }
         for finding in &report.diagnostics {
             let source = std::fs::read_to_string(self.dir.join("rules").join(&finding.file)).ok();
-            let _ = writeln!(text, "{}", finding.render(source.as_deref(), "rules", self.terminal));
+            let _ = writeln!(text, "{}\n", finding.render(source.as_deref(), "rules", self.terminal));
         }
         for file in &report.stale {
             let _ = writeln!(text, "  {file}: its last good version goes on.");
@@ -178,17 +180,17 @@ impl Screen {
         if self.terminal {
             // The text stands above the next table.
             self.drawn = 0;
-            self.put(&format!("\n{text}\n"));
+            Self::put(&format!("\n{text}\n"));
         } else {
-            self.put(&text);
+            Self::put(&text);
         }
     }
 
     pub fn end(&mut self, summary: &Summary) {
-        self.put(&format!("\n{summary}\nEverything lies in {}.\n", self.dir.display()));
+        Self::put(&format!("\n{summary}\nEverything lies in {}.\n", self.dir.display()));
     }
 
-    fn put(&self, text: &str) {
+    fn put(text: &str) {
         let mut out = io::stdout().lock();
         // A reader that went away (a closed pipe) is no reason to stop the demo.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -210,6 +212,15 @@ fn states(deliveries: &[DeliveryRow]) -> String {
         (delivered, dead) => format!("{channel} {delivered} of {all}, {dead} given up"),
     });
     texts.collect::<Vec<_>>().join("  ")
+}
+
+/// One line of the table.
+fn cut(subject: &str) -> String {
+    const LONGEST: usize = 64;
+    match subject.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &subject[..end]),
+        None => subject.to_owned(),
+    }
 }
 
 fn line(row: &AlertRow, state: &str) -> String {

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, SecondsFormat, SubsecRound};
+
 use crate::{
     config::feeds::{BackfillConfig, StartFrom},
     model::{
@@ -12,6 +14,9 @@ use crate::{
         time::Timestamp,
     },
 };
+
+/// A position's beginning; a stamp follows.
+const OWED: &str = "owed since ";
 
 /// `count` is never doubled beyond this.
 const LARGEST_COUNT: u32 = 100_000;
@@ -73,6 +78,8 @@ pub(super) struct Plan {
     /// Messages since here may be missing. Kept until a request was answered: live events of a connection whose request broke
     /// move the journal's last receive time on, but not past the gap.
     owed: Option<Timestamp>,
+    /// What the journal has of `owed`: it must outlive the process for the same reason.
+    noted: Option<Timestamp>,
     /// The provider was seen to wrap its answers: ordinary frames are then no answer.
     pub(super) wraps: bool,
 }
@@ -88,8 +95,15 @@ impl Plan {
             last_full: 0,
             begun: None,
             owed: None,
+            noted: None,
             wraps: false,
         }
+    }
+
+    /// Takes up what an earlier process left owed: the position that was journaled last.
+    pub(super) fn resume(&mut self, position: Option<&str>) {
+        self.owed = position.and_then(owed_since);
+        self.noted = self.owed;
     }
 
     /// Fixes what a connection that is about to be tried will ask. Called before it stands, since its own events move
@@ -109,6 +123,9 @@ impl Plan {
                 again.then_some(begun)
             }
         };
+        // Cut to what the request can say: a window that is compared from a later moment than it was asked from takes what the journal
+        // has of the time between for missed.
+        let since = since.map(|since| since.trunc_subsecs(3));
         self.owed = match (self.owed, since) {
             (Some(owed), Some(since)) => Some(owed.min(since)),
             (owed, since) => owed.or(since),
@@ -116,6 +133,16 @@ impl Plan {
         self.step = Step::Available;
         self.count = self.config.count.clamp(1, self.ceiling.max(1));
         self.last_full = 0;
+    }
+
+    /// What the next frame carries as its position, committed with its events: since when messages are owed, or an empty text once none
+    /// are. None as long as the journal has it.
+    pub(super) fn position(&mut self) -> Option<String> {
+        if self.noted == self.owed {
+            return None;
+        }
+        self.noted = self.owed;
+        Some(self.owed.map_or_else(String::new, |since| format!("{OWED}{}", since.to_rfc3339_opts(SecondsFormat::Micros, true))))
     }
 
     /// Whether nothing is owed: the journal begins now.
@@ -188,6 +215,11 @@ impl Plan {
     }
 }
 
+/// Reads a position back.
+fn owed_since(position: &str) -> Option<Timestamp> {
+    DateTime::parse_from_rfc3339(position.strip_prefix(OWED)?).map(|since| since.to_utc()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
@@ -233,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_is_what_is_compared() {
+        let mut plan = plan(StartFrom::Now);
+        plan.connecting(Some(at(60) + TimeDelta::microseconds(123_456)), at(90));
+        let request = past(&mut plan).unwrap();
+        assert_eq!(request.since, at(50) + TimeDelta::milliseconds(123));
+    }
+
+    #[test]
     fn an_empty_journal_begins_now_and_owes_what_happens_after_the_first_try() {
         let mut plan = plan(StartFrom::Now);
         plan.connecting(None, at(0));
@@ -266,6 +306,29 @@ mod tests {
         plan.answered(&request, &Answer::Unwrapped { messages: 2 });
         plan.connecting(Some(at(91)), at(92));
         assert_eq!(past(&mut plan).unwrap().since, at(91) - TimeDelta::minutes(10));
+    }
+
+    #[test]
+    fn what_is_owed_outlives_the_process_until_it_was_answered() {
+        let mut plan = plan(StartFrom::Now);
+        assert_eq!(plan.position(), None);
+        plan.connecting(Some(at(60)), at(90));
+        let position = plan.position().unwrap();
+        assert_eq!(position, "owed since 2023-11-14T23:03:20.000000Z");
+        assert_eq!(plan.position(), None, "once is enough");
+        // Killed before the answer, but after live events.
+        let mut plan = self::plan(StartFrom::Now);
+        plan.resume(Some(&position));
+        plan.connecting(Some(at(91)), at(92));
+        assert_eq!(plan.position(), None, "the journal has it");
+        let request = past(&mut plan).unwrap();
+        assert_eq!(request.since, at(50));
+        plan.answered(&request, &Answer::Wrapped { messages: 2 });
+        assert_eq!(plan.position().as_deref(), Some(""));
+        let mut plan = self::plan(StartFrom::Now);
+        plan.resume(Some(""));
+        plan.connecting(Some(at(95)), at(96));
+        assert_eq!(past(&mut plan).unwrap().since, at(85));
     }
 
     #[test]

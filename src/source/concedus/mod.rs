@@ -152,6 +152,7 @@ impl Source {
 
     /// Connects, reads, and connects again until `stop` is cancelled or nobody takes the signals any more.
     pub async fn run(mut self, resume: Resume, signals: mpsc::Sender<Signal>, stop: CancellationToken) {
+        self.plan.resume(resume.position.as_deref());
         let outlet = Outlet { signals, stop, grace: self.limits.timing.close_grace };
         let Err(Over) = self.cycle(&resume, &outlet).await;
         tracing::info!(feed = %self.feed, "the feed has stopped");

@@ -209,11 +209,14 @@ impl<'a> Session<'a> {
     /// One frame off the socket becomes exactly one signal.
     async fn frame(&mut self, bytes: Vec<u8>) -> Result<(), Stop> {
         let received_at = self.clock.now();
-        let frame = |feed: &FeedName, bytes| {
-            Signal::Frame(Frame { feed: feed.clone(), received_at, origin: Origin::Live, bytes, position: None })
+        let feed = self.feed;
+        let frame = |plan: &mut Plan, bytes| {
+            let position = plan.position();
+            Signal::Frame(Frame { feed: feed.clone(), received_at, origin: Origin::Live, bytes, position })
         };
         let Some(open) = &mut self.open else {
-            return self.pass(frame(self.feed, bytes)).await;
+            let frame = frame(self.plan, bytes);
+            return self.pass(frame).await;
         };
         let reply = match &open.ask {
             Ask::AvailableTopics | Ask::EnabledTopics => replies::while_topics_are_asked(&bytes),
@@ -226,8 +229,7 @@ impl<'a> Session<'a> {
             }
             Reply::Wrapped { messages } if matches!(open.ask, Ask::PastMessages(_)) => {
                 // An empty answer holds no events. A full one is the decoder's, which unwraps it.
-                let signal =
-                    if messages == 0 { Signal::MethodReply { feed: self.feed.clone() } } else { frame(self.feed, bytes) };
+                let signal = if messages == 0 { Signal::MethodReply { feed: feed.clone() } } else { frame(self.plan, bytes) };
                 self.pass(signal).await?;
                 self.close_request(Answer::Wrapped { messages }).await
             }
@@ -239,7 +241,8 @@ impl<'a> Session<'a> {
                     Ask::AvailableTopics | Ask::EnabledTopics => false,
                 };
                 let messages = open.frames;
-                self.pass(frame(self.feed, bytes)).await?;
+                let frame = frame(self.plan, bytes);
+                self.pass(frame).await?;
                 if reached { self.close_request(Answer::Unwrapped { messages }).await } else { Ok(()) }
             }
             Reply::Unrecognised => {
@@ -247,9 +250,13 @@ impl<'a> Session<'a> {
                     feed = %self.feed, method = open.ask.method(), bytes = bytes.len(),
                     "unrecognised reply: kept as a frame, the request stays open"
                 );
-                self.pass(frame(self.feed, bytes)).await
+                let frame = frame(self.plan, bytes);
+                self.pass(frame).await
             }
-            Reply::Wrapped { .. } | Reply::Unreadable => self.pass(frame(self.feed, bytes)).await,
+            Reply::Wrapped { .. } | Reply::Unreadable => {
+                let frame = frame(self.plan, bytes);
+                self.pass(frame).await
+            }
         }
     }
 

@@ -32,7 +32,7 @@ fn what_was_answered_is_there_after_everything_was_dropped() {
     assert!(opened.unclean);
     assert_eq!((store.last().unwrap(), store.judged().unwrap()), (Seq(3), Seq(2)));
     assert_eq!(store.events_after(Seq(2), 10).unwrap(), [event(3)]);
-    assert_eq!(store.next_due(&ChannelName::new("mail")).unwrap(), Some(at(30)), "the lease stands");
+    assert_eq!(store.next_due(&ChannelName::new("mail")).unwrap(), Some(at(0)), "who held the lease is gone");
     commit(&store, [turn(4..=4), judged(3, 4, "g")]);
     assert_eq!(store.reader().ledger().unwrap().len(), 1);
 }

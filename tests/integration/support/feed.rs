@@ -52,6 +52,21 @@ impl FeedServer {
         self.post("send", frame).await;
     }
 
+    /// One frame a line.
+    pub async fn send_lines(&self, frames: &str) {
+        self.post("lines", frames).await;
+    }
+
+    /// A frame that came to harm on the way.
+    pub async fn send_damaged(&self, frame: &str) {
+        self.post("send?kind=unkept", frame).await;
+    }
+
+    /// Changes how it behaves: `reply=none`, `topics=data`, `refuse=2`.
+    pub async fn set(&self, what: &str) {
+        self.post(&format!("set?{what}"), "").await;
+    }
+
     pub async fn send_binary(&self, frame: &str) {
         self.post("send?kind=binary", frame).await;
     }

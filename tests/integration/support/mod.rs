@@ -1,3 +1,6 @@
-//! What several subjects need: peers that redflag did not write.
+//! What several subjects need: the real binary, and peers that redflag did not write.
 
 pub mod feed;
+pub mod mta;
+pub mod service;
+pub mod sink;
