@@ -180,7 +180,11 @@ impl Global {
 }
 
 fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(work);
+    // A read of standard input that nobody answers can't be cancelled; the work itself is over and on disk.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit
 }
 
 /// Data to stdout. Whoever reads it may stop reading.

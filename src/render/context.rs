@@ -98,7 +98,7 @@ impl<'a> Context<'a> {
             severity: message.severity.as_str(),
             environment: &message.environment,
             language: frame.language,
-            subject: text::line(subject(message, clearance)),
+            subject: text::subject(subject(message, clearance)),
             created_at: local(message.created_at, frame.zone),
             rule: message.card.as_deref().map(rule),
             event: message.event.as_ref().map(|event| Event {

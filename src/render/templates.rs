@@ -134,8 +134,7 @@ impl Templates {
     }
 
     fn mail(&self, set: &str, context: &Context<'_>) -> Mail {
-        let severity = self.words.get(context.severity).map_or(context.severity, String::as_str);
-        let subject = text::line(&format!("[{}] {severity}: {}", context.environment, context.subject));
+        let subject = self.line(context);
         let (text, html) = match (self.text(set, context), self.html(set, context)) {
             (Ok(text), Ok(html)) => (text, Some(html)),
             (text, html) => {
@@ -148,8 +147,14 @@ impl Templates {
         Mail { subject, text, html }
     }
 
+    /// `[prod] High: subject`, in the reader's language.
+    fn line(&self, context: &Context<'_>) -> String {
+        let severity = self.words.get(context.severity).map_or(context.severity, String::as_str);
+        text::subject(&format!("[{}] {severity}: {}", context.environment, context.subject))
+    }
+
     fn slack(&self, set: &str, context: &Context<'_>) -> serde_json::Value {
-        let line = text::slack(&format!("[{}] {}: {}", context.environment, context.severity, context.subject));
+        let line = text::slack(&self.line(context));
         let mut body = run(&self.chat, set, "chat.txt", context).unwrap_or_else(|error| {
             failed(set, &error);
             text::slack(&plain::text(context))

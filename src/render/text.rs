@@ -1,13 +1,24 @@
 //! Text that is safe to show: nothing that moves the cursor, turns the writing direction, or starts a new header.
 
-/// How many characters a subject may have.
+/// How many characters a subject, and any other line, may have.
 const SUBJECT: usize = 200;
+const LINE: usize = 4_000;
 
-/// One line: control characters (line breaks included) become spaces, writing-direction overrides vanish, length is cut.
+/// A subject: one line, cut.
+#[must_use]
+pub fn subject(text: &str) -> String {
+    cut(text, SUBJECT)
+}
+
+/// One line: control characters (line breaks included) become spaces, writing-direction overrides vanish.
 #[must_use]
 pub fn line(text: &str) -> String {
+    cut(text, LINE)
+}
+
+fn cut(text: &str, longest: usize) -> String {
     let mut line: String = text.chars().filter(|c| !is_invisible(*c)).map(|c| if breaks(c) { ' ' } else { c }).collect();
-    if let Some((cut, _)) = line.char_indices().nth(SUBJECT) {
+    if let Some((cut, _)) = line.char_indices().nth(longest) {
         line.truncate(cut);
         line.push('…');
     }
@@ -42,7 +53,8 @@ mod tests {
     #[test]
     fn a_line_holds_no_line_breaks_and_no_direction_overrides() {
         assert_eq!(line("a\r\nBcc: x@example.com\u{202e}gpj.exe\0\u{2028}b"), "a  Bcc: x@example.comgpj.exe  b");
-        assert_eq!(line(&"x".repeat(1_000_000)).chars().count(), SUBJECT + 1);
+        assert_eq!(line(&"x".repeat(1_000_000)).chars().count(), LINE + 1);
+        assert_eq!(subject(&"x".repeat(1_000_000)).chars().count(), SUBJECT + 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     codes,
     condition::Condition,
     diagnostic::Diagnostic,
-    fields::{TopicFields, steps},
+    fields::{Step, TopicFields, steps},
     literal::{Entry, Literal, Node, Place},
     set::Declared,
     source::{Source, did_you_mean},
@@ -16,7 +16,7 @@ use crate::model::{
     names::{RuleId, TopicName},
     severity::Severity,
     time::Span,
-    topic,
+    topic::{self, Field},
     value::Value,
 };
 
@@ -93,6 +93,9 @@ pub fn read(
         Some(Stage::ALL[at])
     });
     let personal = literal.get("personal").map(|entry| reader.field_list("personal", &entry.value, &fields, checked));
+    if let (Some(entry), Some(subject)) = (literal.get("masked_subject"), &masked_subject) {
+        reader.masked(entry, subject, &on, personal.as_deref());
+    }
     let template = literal.get("template").and_then(|entry| reader.template(entry));
     let owner = literal.get("owner").and_then(|entry| reader.line(entry));
     let basis = literal.get("basis").and_then(|entry| reader.line(entry));
@@ -440,10 +443,24 @@ impl Reader<'_, '_> {
         Some(Quiet { same, within: span })
     }
 
+    /// A masked subject goes to channels without clearance: nothing personal may stand in it.
+    fn masked(&mut self, entry: &Entry, subject: &Subject, on: &[TopicName], personal: Option<&[String]>) {
+        for placeholder in subject.placeholders() {
+            let path = placeholder.path.to_string();
+            if on.iter().any(|name| is_personal(name, &path, personal)) {
+                let finding = self.source.error(
+                    codes::MASKED_SHOWS_PERSONAL,
+                    within(entry, placeholder.offset),
+                    format!("`{path}` is personal, and a masked subject goes to channels that are not cleared"),
+                );
+                self.out.push(finding.label("name a key, or no field at all").help("cleared readers see `subject`"));
+            }
+        }
+    }
+
     fn subject(&mut self, entry: &Entry, fields: &TopicFields<'_>, checked: bool) -> Option<Subject> {
         let text = self.line(entry)?;
-        // Inside the quotes; escapes before it would shift the underline, and a subject hardly has any.
-        let within = |offset: usize| Place { line: entry.value.place.line, column: entry.value.place.column + 1 + offset };
+        let within = |offset: usize| within(entry, offset);
         let subject = match Subject::parse(&text) {
             Ok(subject) => subject,
             Err(error) => {
@@ -477,6 +494,26 @@ impl Reader<'_, '_> {
         }
         Some(subject)
     }
+}
+
+/// A place inside an entry's quotes. Escapes before it would shift the underline, and a subject hardly has any.
+fn within(entry: &Entry, offset: usize) -> Place {
+    Place { line: entry.value.place.line, column: entry.value.place.column + 1 + offset }
+}
+
+/// Whether a path of this topic leads to a personal field: by the card's own list if it has one, else by the topic's.
+fn is_personal(topic: &str, path: &str, personal: Option<&[String]>) -> bool {
+    let mut fields = topic::find(topic).map_or(&[][..], |topic| topic.fields);
+    for step in steps(path) {
+        let Step::Name(name) = step else { continue };
+        let field = fields.iter().find(|field| field.name == name);
+        let listed = personal.map(|names| names.iter().any(|personal| personal == name));
+        if listed.unwrap_or_else(|| field.is_some_and(|field| field.personal)) {
+            return true;
+        }
+        fields = field.map_or(&[][..], Field::entries);
+    }
+    false
 }
 
 /// "did you mean", if that is nobody the configuration knows.

@@ -55,6 +55,7 @@ codes! {
     /// The engine panicked while it compiled.
     ENGINE = "R039";
     UNKNOWN_LIST = "R040";
+    MASKED_SHOWS_PERSONAL = "R041";
     /// A path that can't be read, in `where`.
     BAD_PATH = "R102";
     UNKNOWN_OPERATOR = "R103";

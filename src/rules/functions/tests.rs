@@ -182,3 +182,14 @@ fn the_rule_guide_shows_this_table() {
     let table = lines.join("\n");
     assert!(guide.contains(&table), "docs/rules.md should show this table:\n\n{table}\n");
 }
+
+#[test]
+fn text_in_an_array_is_what_the_language_calls_equal() {
+    let (engine, _) = engine();
+    let asked =
+        ["\"a\" in [1, \"a\"]", "\"a\" in ['a']", "\"ab\" in ['a']", "\"1\" in [1, 1.0, true, (), [\"1\"], #{}]", "\"a\" in []"];
+    let answers: Vec<_> = asked.iter().map(|expression| answer(&engine, expression)).collect();
+    assert_eq!(answers, ["true", "true", "false", "false", "false"]);
+    // The language's own: text is no character only for its type, not for `==`.
+    assert_eq!(answer(&engine, "\"a\" == 'a'"), "true");
+}
