@@ -242,6 +242,11 @@ impl Intake {
             let reason = "the provider did not answer the request for past messages";
             self.unproven(feed, request.topics.clone(), request.since, reason, batch);
         }
+        if closed.detached {
+            let reason =
+                "the answer to the request for past messages held none of those that are journaled since then: it was cut";
+            self.unproven(feed, request.topics.clone(), request.since, reason, batch);
+        }
         let now = self.clock.now();
         for (topic, held) in open.held {
             let counts = batch.books.of(feed, &topic, now);

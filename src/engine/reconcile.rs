@@ -51,6 +51,9 @@ pub struct Closed {
     pub stats: ReconcileStats,
     /// Elements that were taken for the answer and were live events: to be appended now, in this order.
     pub given_back: Vec<Element>,
+    /// An array brought only what was missed, and nothing of what the journal has from the same window: it does not reach back to
+    /// known ground, however few it holds, and what lies between may be missing.
+    pub detached: bool,
 }
 
 /// One open request.
@@ -163,6 +166,9 @@ impl Reconciler {
         let count = given_back.len() as u64;
         self.stats.had -= count;
         self.stats.live += count;
-        Closed { stats: self.stats, given_back }
+        let known = self.copies.values().any(|copies| copies.journaled > 0);
+        let met = self.copies.values().any(|copies| copies.journaled > 0 && copies.used_by_array > 0);
+        let detached = self.stats.back_filled > 0 && known && !met;
+        Closed { stats: self.stats, given_back, detached }
     }
 }

@@ -173,3 +173,18 @@ proptest! {
         prop_assert_eq!(journal, sent);
     }
 }
+
+#[test]
+fn an_array_that_meets_nothing_of_the_window_is_detached_from_it() {
+    let detached = |journaled: &[(u8, u64)], answer: &[u8]| {
+        let mut reconciler = open(journaled, &[]);
+        for content in answer {
+            take(&mut reconciler, *content, true);
+        }
+        reconciler.close(&Answer::Wrapped { messages: answer.len() }).detached
+    };
+    assert!(detached(&[(1, 1), (2, 1)], &[8, 9]), "cut before it reached what is known");
+    assert!(!detached(&[(1, 1), (2, 1)], &[2, 8, 9]));
+    assert!(!detached(&[], &[8, 9]), "nothing is known to meet");
+    assert!(!detached(&[(1, 1)], &[]), "nothing was missed");
+}
