@@ -65,7 +65,7 @@ const MAILING: f64 = 0.1;
 const MAILED_FOR: Duration = Duration::from_secs(40);
 /// How long after its start a service counts as idle.
 const SETTLED: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const MEBIBYTE: f64 = (1 << 20) as f64;
 
 #[tokio::main]
@@ -191,8 +191,8 @@ impl LoadRun {
             println!(
                 "round {round}: {:.0} events/s; processor time per event: engine {:.1} µs, feed {:.1} µs; resident {:.1} MiB; write-ahead log {:.0} MiB",
                 events / seconds,
-                (engine.cpu()? - cpu.0).as_secs_f64() * 1e6 / events,
-                (feed.cpu()? - cpu.1).as_secs_f64() * 1e6 / events,
+                engine.cpu()?.saturating_sub(cpu.0).as_secs_f64() * 1e6 / events,
+                feed.cpu()?.saturating_sub(cpu.1).as_secs_f64() * 1e6 / events,
                 engine.memory("VmRSS")? as f64 / MEBIBYTE,
                 fs::metadata(self.dir.join("redflag.db-wal"))?.len() as f64 / MEBIBYTE,
             );

@@ -37,6 +37,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
                 error,
                 ServiceError::Channel { .. }
                     | ServiceError::Feed { .. }
+                    | ServiceError::Password { .. }
                     | ServiceError::Templates(_)
                     | ServiceError::Rules(ReloadError::Folder { .. })
             )

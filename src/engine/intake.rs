@@ -1,7 +1,7 @@
 //! From signals to a batch of sequenced events: decoding, reconciling what a request brought, quarantine, books.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -9,6 +9,7 @@ use crate::{
     alerts::Alarm,
     decode::Decoder,
     engine::{
+        absence::Absence,
         books::Books,
         reconcile::{Reconciler, Taken},
     },
@@ -19,6 +20,7 @@ use crate::{
         severity::Severity,
         signal::{Answer, Connection, PastMessages, Signal},
         time::{Clock, Timestamp},
+        topic,
         turn::Gap,
     },
     store::{Journal, StoreError},
@@ -57,7 +59,12 @@ impl Batch {
 pub struct Intake {
     journal: Arc<dyn Journal>,
     decoders: HashMap<FeedName, Decoder>,
+    /// Topics beyond the known ones that the configuration names.
+    declared: BTreeSet<String>,
+    /// Topics that nobody knows and that were told already.
+    strange: BTreeSet<TopicName>,
     open: HashMap<FeedName, Open>,
+    absence: Absence,
     last: Seq,
     clock: Arc<dyn Clock>,
     ids: Ids,
@@ -69,18 +76,36 @@ impl Intake {
     pub fn new(
         journal: Arc<dyn Journal>,
         decoders: HashMap<FeedName, Decoder>,
+        declared: BTreeSet<String>,
         last: Seq,
         clock: Arc<dyn Clock>,
         ids: Ids,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { journal, decoders, open: HashMap::new(), last, clock, ids, metrics, nothing: TopicName::new("") }
+        Self {
+            journal,
+            decoders,
+            declared,
+            strange: BTreeSet::new(),
+            open: HashMap::new(),
+            absence: Absence::default(),
+            last,
+            clock,
+            ids,
+            metrics,
+            nothing: TopicName::new(""),
+        }
     }
 
     /// Whether the signal needs everything before it on disk: opening a request compares with the journal.
     #[must_use]
     pub fn needs_the_journal(signal: &Signal) -> bool {
         matches!(signal, Signal::RequestOpened { .. })
+    }
+
+    /// Alarms that fall due by the clock alone.
+    pub fn look_around(&mut self, batch: &mut Batch) {
+        batch.alarms.extend(self.absence.due(self.clock.now()));
     }
 
     /// Takes one signal into the batch.
@@ -101,7 +126,7 @@ impl Intake {
                 counts.frames += 1;
                 counts.method_replies += 1;
             }
-            Signal::Connection { feed, state, .. } => self.connection(&feed, &state, batch),
+            Signal::Connection { feed, at, state } => self.connection(&feed, at, &state, batch),
             Signal::RequestOpened { feed, request } => {
                 let journaled = self.journal.hashes_since(&feed, request.since)?;
                 self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled), held: HashMap::new() });
@@ -181,7 +206,26 @@ impl Intake {
         Ok(taken == Taken::AlreadyHad)
     }
 
+    /// A topic that neither redflag nor the configuration knows is kept, and said once: no rule can be watching it.
+    fn notice_topic(&mut self, feed: &FeedName, name: &TopicName, batch: &mut Batch) {
+        const REMEMBERED: usize = 1_000;
+        if topic::find(name).is_some() || self.declared.contains(name.as_str()) || self.strange.contains(name) {
+            return;
+        }
+        if self.strange.len() < REMEMBERED {
+            self.strange.insert(name.clone());
+        }
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+        tracing::warn!(%feed, topic = shown, "an unknown topic: its events are journaled, and no rule watches them");
+        batch.alarms.push(
+            Alarm::new(format!("topic {feed} {shown}"), Severity::Medium, format!("Feed {feed}: unknown topic {shown}"))
+                .note("Its events are journaled, and no rule can be watching them.")
+                .note("If it is right, name it in the feed's topics, so that rules may use it. If it is a mistake, tell whoever sends it."),
+        );
+    }
+
     fn append(&mut self, element: Element, batch: &mut Batch) {
+        self.notice_topic(&element.feed, &element.topic, batch);
         let counts = batch.books.of(&element.feed, &element.topic, element.received_at);
         counts.elements += 1;
         counts.journaled += 1;
@@ -212,12 +256,13 @@ impl Intake {
         batch.quarantined.push(quarantined);
     }
 
-    fn connection(&self, feed: &FeedName, state: &Connection, batch: &mut Batch) {
+    fn connection(&mut self, feed: &FeedName, at: Timestamp, state: &Connection, batch: &mut Batch) {
         let connected = *state == Connection::Connected;
         self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
         match state {
             // The source has logged these with all that it knows.
-            Connection::Connected | Connection::Lost { .. } => {}
+            Connection::Connected => batch.alarms.extend(self.absence.connected(feed, at)),
+            Connection::Lost { reason } => self.absence.lost(feed, at, reason),
             Connection::LoginRefused { status } => {
                 batch.alarms.push(
                     Alarm::new(format!("login {feed}"), Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))

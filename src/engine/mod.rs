@@ -1,5 +1,6 @@
 //! Wires the stages, and is the only place that does: the turn, reload, rehearsing tests, health, start and stop.
 
+mod absence;
 mod books;
 mod health;
 mod intake;

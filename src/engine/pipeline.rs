@@ -146,6 +146,7 @@ impl Pipeline {
                 }
                 self.wait(&stop).await;
                 self.take_arrived(&mut batch, false)?;
+                self.parts.intake.look_around(&mut batch);
                 self.end_quiet_periods();
                 continue;
             }
@@ -166,6 +167,7 @@ impl Pipeline {
                 self.judge(&events);
             }
             self.obey_all();
+            self.parts.intake.look_around(&mut next);
             self.end_quiet_periods();
             self.parts.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());
             batch = next;

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     alerts::{Alarm, Alarms, Desk, Routes, Way},
     channels::{self, Channel, ChannelError},
-    config::{ChannelConfig, Config, FeedConfig},
+    config::{ChannelConfig, Config, FeedConfig, secret::SecretError},
     decode::{self, Decoder},
     model::{
         ids::Ids,
@@ -59,6 +59,8 @@ pub enum ServiceError {
     Channel(#[from] ChannelError),
     #[error(transparent)]
     Feed(#[from] concedus::SourceError),
+    #[error("feed `{feed}`: its password can't be read")]
+    Password { feed: FeedName, source: SecretError },
     #[error("the rules can't be loaded")]
     Rules(#[from] ReloadError),
     #[error("the templates can't be loaded: {0}")]
@@ -163,6 +165,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         intake: Intake::new(
             Arc::clone(&journal),
             decoders(config),
+            config.feeds.values().flat_map(declared_topics).cloned().collect(),
             last,
             Arc::clone(&clock),
             Ids::random(),
@@ -326,16 +329,23 @@ pub fn declared(config: &Config, routes: &Routes) -> Declared {
     let mut topics = Vec::new();
     let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for feed in config.feeds.values() {
-        let (more_topics, more_fields) = match feed {
-            FeedConfig::Concedus(feed) => (&feed.topics, &feed.fields),
-            FeedConfig::Jsonl(feed) => (&feed.topics, &feed.fields),
+        let more_fields = match feed {
+            FeedConfig::Concedus(feed) => &feed.fields,
+            FeedConfig::Jsonl(feed) => &feed.fields,
         };
-        topics.extend(more_topics.iter().cloned());
+        topics.extend(declared_topics(feed).iter().cloned());
         for (topic, names) in more_fields {
             fields.entry(topic.clone()).or_default().extend(names.iter().cloned());
         }
     }
     Declared { topics, fields, recipients: Some(routes.names().map(str::to_owned).collect()) }
+}
+
+fn declared_topics(feed: &FeedConfig) -> &[String] {
+    match feed {
+        FeedConfig::Concedus(feed) => &feed.topics,
+        FeedConfig::Jsonl(feed) => &feed.topics,
+    }
 }
 
 fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
@@ -360,6 +370,8 @@ fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedNam
     let build = |(name, feed): (&FeedName, &FeedConfig)| {
         let source = match feed {
             FeedConfig::Concedus(feed) => {
+                // The source reads it again for each token; a start without it would only look like a service.
+                feed.password.read().map_err(|source| ServiceError::Password { feed: name.clone(), source })?;
                 let source = concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())?;
                 Source::Concedus(Box::new(source))
             }

@@ -163,8 +163,8 @@ fn sentence(text: &str) -> String {
 /// A member and its value; none where it is withheld.
 type Shown = Vec<(crate::model::value::Name, Option<Value>)>;
 
-/// The event's fields as a channel of this clearance may see them. Without clearance a field is shown only if redflag knows it and neither the
-/// topic's list nor the card's says that it is personal: what nobody knows is withheld. Entries of lists are masked field by field.
+/// The event's fields as a channel of this clearance may see them. Without clearance a field is shown only if redflag knows it and it is not
+/// personal, by the card's list if it has one, else by the topic's: what nobody knows is withheld. Entries of lists are masked field by field.
 pub fn masked_body(message: &Message, event: &EventFacts, clearance: Clearance) -> Shown {
     let personal = message.card.as_deref().and_then(|card| card.personal.as_deref());
     let fields = topic::find(&event.topic).map_or(&[][..], |topic| topic.fields);

@@ -41,7 +41,7 @@ impl Screen {
         Self {
             reader,
             dir: dir.to_owned(),
-            terminal: io::stdout().is_terminal(),
+            terminal: io::stdout().is_terminal() && table_fits(),
             last: 0,
             open: VecDeque::new(),
             shown: VecDeque::new(),
@@ -139,7 +139,8 @@ impl Screen {
                 state.clone(),
             ]);
         }
-        let text = format!("{table}\n{} repeats were held back by quiet periods.\n", self.repeats);
+        let repeats = if self.repeats == 1 { "1 repeat was".to_owned() } else { format!("{} repeats were", self.repeats) };
+        let text = format!("{table}\n{repeats} held back by quiet periods.\n");
         let mut out = String::new();
         if self.drawn > 0 {
             // Up over the old table, and clear from there.
@@ -195,6 +196,11 @@ impl Screen {
         // A reader that went away (a closed pipe) is no reason to stop the demo.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
+}
+
+/// Whether the table can be drawn again in place: on a small terminal it would wrap, or reach beyond the screen.
+fn table_fits() -> bool {
+    terminal_size::terminal_size().is_some_and(|(width, height)| width.0 >= 130 && usize::from(height.0) >= SHOWN + 6)
 }
 
 /// `mail 1/1, chat 1/1`, or what went wrong.
