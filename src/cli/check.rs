@@ -35,7 +35,11 @@ pub fn run(args: &CheckArgs, global: &Global) -> anyhow::Result<Exit> {
     for error in &templates {
         talk(&format!("error: {error}"));
     }
-    let errors = folder::count(findings.iter(), Level::Error) + templates.len();
+    let mut errors = folder::count(findings.iter(), Level::Error) + templates.len();
+    for empty in folders.iter().filter(|folder| !folder.snapshot.files.keys().any(|file| folder.covers(file))) {
+        talk(&format!("error: no rule was found in {}; the name of a rule file ends in .rhai", empty.root.display()));
+        errors += 1;
+    }
     let warnings = folder::count(findings.iter(), Level::Warning);
     let files = folders.iter().map(folder::Folder::rule_files).sum();
     talk(&format!("{}, {}, {}", counted(files, "rule"), counted(errors, "error"), counted(warnings, "warning")));

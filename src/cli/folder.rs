@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Folders that a rules' folder has; a file's nearest ancestor with one of them is its rules' folder.
+/// Folders that a rules' folder has: a rule file lies at most one folder below it.
 const LANDMARKS: &[&str] = &["shared", "lists", "exceptions"];
 
 /// What was read and loaded.
@@ -102,7 +102,10 @@ fn place(path: &Path, configured: &Path) -> anyhow::Result<(PathBuf, Option<Stri
         return Ok((path.to_owned(), None));
     }
     let parent = full.parent().unwrap_or(Path::new("/"));
-    let root = full.ancestors().skip(1).find(|folder| LANDMARKS.iter().any(|name| folder.join(name).is_dir())).unwrap_or(parent);
+    // A folder called `rules` is what it says. Else landmarks count, but only near: what lies further up belongs to somebody else.
+    let called_rules = || full.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name == "rules"));
+    let landmark = |folder: &&Path| LANDMARKS.iter().any(|name| folder.join(name).is_dir());
+    let root = called_rules().or_else(|| full.ancestors().skip(1).take(2).find(landmark)).unwrap_or(parent);
     let relative = full.strip_prefix(root).unwrap_or(&full);
     let shown = std::env::current_dir().ok().and_then(|here| root.strip_prefix(here).ok().map(Path::to_owned));
     let shown = shown.map(|shown| if shown.as_os_str().is_empty() { PathBuf::from(".") } else { shown });

@@ -114,6 +114,23 @@ fn check_says_where_it_looked_for_rules() {
 }
 
 #[test]
+fn check_finds_no_rule_in_a_file_with_another_ending_and_says_so() {
+    let place = Place::new().with("rules/a.rhai.txt", RULE);
+    let (exit, _, stderr) = place.run(&["check"]);
+    assert_eq!(exit, 1);
+    assert_snapshot!(stderr, @r"
+    error: no rule was found in rules; the name of a rule file ends in .rhai
+    0 rules, 1 error, 0 warnings
+    ");
+}
+
+#[test]
+fn a_file_belongs_to_the_folder_called_rules_above_it_whatever_lies_further_up() {
+    let place = Place::new().with("team/rules/area/a.rhai", RULE).with("team/lists/x.txt", "one").with("team/other/b.rhai", RULE);
+    assert_eq!(place.run(&["check", "team/rules/area/a.rhai"]), (0, String::new(), "1 rule, 0 errors, 0 warnings\n".to_owned()));
+}
+
+#[test]
 fn test_tells_every_test_and_why_one_fails() {
     let wrong = RULE.replace("T-1", "T-2").replace("set: #{ status: 800 }", "set: #{ status: 802 }");
     let place = Place::new().with("rules/a.rhai", RULE).with("rules/b.rhai", &wrong);
