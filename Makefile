@@ -40,7 +40,7 @@ deny: ## Licences, bans, sources and advisories of the dependencies
 
 .PHONY: docs
 docs: ## The documentation builds, and its links lead somewhere
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --lib --document-private-items
 	@python3 tests/setup/links.py
 
 .PHONY: bench

@@ -131,6 +131,10 @@ impl Compiler {
             }
         }
 
+        for (parts, case) in parts.iter().flat_map(|parts| cases.iter().map(move |case| (parts, case))) {
+            rehearsal::unknown_fields(source, case, &parts.card.on, declared, &mut findings);
+        }
+
         let topics = parts.iter().flat_map(|parts| parts.card.on.iter().map(TopicName::as_str));
         let fields = TopicFields::new(topics, declared);
         let settings = top.card.as_ref().map(|card| match card.get("settings").map(|entry| &entry.value.node) {

@@ -44,7 +44,7 @@ pub fn thread() -> thread::Builder {
     thread::Builder::new().name(THREAD.to_owned()).stack_size(sandbox::STACK)
 }
 
-/// Judges events, one at a time. It belongs on a thread of [`thread`].
+/// Judges events, one at a time. It belongs on a thread of [`thread()`].
 #[derive(Debug)]
 pub struct Evaluator {
     host: Arc<Host>,

@@ -8,10 +8,12 @@ use super::{
     codes,
     condition::Path,
     diagnostic::Diagnostic,
+    fields::{TopicFields, steps as steps_of},
     literal::{Entry, Literal, Node, Place},
+    set::Declared,
     source::{Source, did_you_mean},
 };
-use crate::model::{severity::Severity, time::Span, value::Value};
+use crate::model::{names::TopicName, severity::Severity, time::Span, topic, value::Value};
 
 /// One test.
 #[derive(Clone, Debug)]
@@ -274,6 +276,25 @@ impl Reader<'_, '_> {
             body_has: text(self, "body_has"),
             body_lacks: text(self, "body_lacks"),
         })
+    }
+}
+
+/// Fields that a test sets or unsets and that its topic has not: such a test would prove nothing.
+pub fn unknown_fields(source: Source<'_>, case: &Case, on: &[TopicName], declared: &Declared, out: &mut Vec<Diagnostic>) {
+    let once = [(None, &case.set, &case.unset)];
+    let steps = case.feed.iter().map(|step| (step.like.as_deref(), &step.set, &step.unset));
+    for (like, set, unset) in once.into_iter().chain(steps) {
+        let like = like.or(case.like.as_deref()).or_else(|| on.first().map(TopicName::as_str)).unwrap_or_default();
+        let name = topic::find(like).map_or(like, |topic| topic.name);
+        let fields = TopicFields::new([name], declared);
+        for path in set.iter().map(|(path, _)| path).chain(unset) {
+            let text = path.to_string();
+            let Some(missing) = fields.missing(&steps_of(&text)) else { continue };
+            let place = source.find_word(&missing.name, case.place).unwrap_or(case.place);
+            let finding = source.error(codes::UNKNOWN_FIELD, place, format!("unknown field `{text}` on topic {}", missing.topic));
+            let label = missing.proposal.map_or_else(|| "no such field".to_owned(), |name| format!("did you mean `{name}`?"));
+            out.push(finding.label(label).help("a test that changes a field which does not exist proves nothing"));
+        }
     }
 }
 
