@@ -1,0 +1,144 @@
+use super::*;
+use crate::store::SqliteStore;
+
+fn report(rules: usize) -> Report {
+    Report {
+        at: Timestamp::default(),
+        generation: Digest::default(),
+        changed: true,
+        rules,
+        diagnostics: Vec::new(),
+        stale: Vec::new(),
+        withdrawn: Vec::new(),
+        held_back: None,
+        template_errors: Vec::new(),
+        took: Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_folder_without_a_rule_that_runs_is_an_alarm() {
+    let subjects = |report: &Report| -> Vec<String> {
+        alarms(report, &Generation::empty()).into_iter().map(|alarm| alarm.subject).collect()
+    };
+    assert_eq!(subjects(&report(0)), ["No rule judges: no event can raise an alert"]);
+    assert!(subjects(&report(1)).is_empty());
+}
+
+const RULE: &str = r#"//! A sample.
+const RULE = #{ id: "T-1", title: "Sample", on: ["identResult"], severity: "low", send_to: ["chat"], stage: "draft", template: "alerd" };
+"#;
+
+#[test]
+fn a_template_set_that_is_not_there_is_an_error_at_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sample.rhai"), RULE).unwrap();
+    let snapshot = Snapshot::read(folder.path()).unwrap();
+    let options = render::Options { directory: None, language: crate::config::Language::En, zone: chrono_tz::UTC };
+    let templates = Templates::load(&options).unwrap();
+    let loading =
+        evaluate::thread().spawn(move || check(&snapshot, None, &Declared::default(), &templates, false).diagnostics).unwrap();
+    let told: Vec<String> = loading.join().unwrap().iter().map(|finding| finding.render(Some(RULE), "rules", false)).collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+fn shadow(title: &str) -> String {
+    format!(
+        r#"//! A sample.
+const RULE = #{{ id: "T-1", title: "{title}", on: ["identResult"], severity: "low", send_to: ["chat"], stage: "shadow" }};
+"#
+    )
+}
+
+/// A folder of rules with one file, and a store.
+struct Place {
+    folder: tempfile::TempDir,
+    store: SqliteStore,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("rules")).unwrap();
+        let (store, _) = SqliteStore::open(crate::store::Options::new(folder.path().join("data"))).unwrap();
+        Self { folder, store }
+    }
+
+    fn write(&self, rule: &str) {
+        std::fs::write(self.folder.path().join("rules/one.rhai"), rule).unwrap();
+    }
+
+    /// As a process that starts.
+    fn reloader(&self) -> Reloader {
+        let templates =
+            render::Options { directory: None, language: crate::config::Language::default(), zone: chrono_tz::Tz::UTC };
+        Reloader {
+            rules: self.folder.path().join("rules"),
+            watch: Watch::Poll,
+            live_templates: Arc::new(ArcSwap::from_pointee(Templates::load(&templates).unwrap())),
+            templates,
+            declared: Declared::default(),
+            live: Arc::new(ArcSwap::from_pointee(Generation::empty())),
+            journal: Arc::new(self.store.clone()),
+            clock: Arc::new(crate::model::time::SystemClock),
+            metrics: Arc::new(Metrics::new()),
+            reports: broadcast::channel(8).0,
+        }
+    }
+
+    async fn start(&self) -> (Latest, Report) {
+        self.reloader().first(self.store.reader().last_generation().unwrap()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_broken_at_a_start_runs_as_it_did_before_and_one_that_is_gone_is_named() {
+    let place = Place::new();
+    place.write(&shadow("Good"));
+    let (good, report) = place.start().await;
+    assert!(report.is_good() && report.withdrawn.is_empty());
+
+    place.write("const RULE = #{ id: ");
+    for _ in 0..2 {
+        let (latest, report) = place.start().await;
+        assert_eq!(latest.generation.rule("T-1").unwrap().card, good.generation.rule("T-1").unwrap().card);
+        assert_eq!(latest.generation.hash, good.generation.hash);
+        assert_eq!((report.stale.as_slice(), report.is_good()), (["one.rhai".to_owned()].as_slice(), false));
+        assert!(gone(&report).is_none());
+    }
+
+    std::fs::remove_file(place.folder.path().join("rules/one.rhai")).unwrap();
+    let (latest, report) = place.start().await;
+    assert!(latest.generation.rules.is_empty());
+    assert_eq!(gone(&report).unwrap().subject, "Rules are gone since the last run: T-1");
+}
+
+#[tokio::test]
+async fn a_folder_that_goes_back_before_the_engine_came_to_the_change_is_loaded_again() {
+    let place = Place::new();
+    place.write(&shadow("First"));
+    let reloader = place.reloader();
+    let (first, _) = reloader.first(None).await.unwrap();
+    reloader.live.store(Arc::clone(&first.generation));
+    let (control, mut told) = mpsc::channel(64);
+    let (ask, requests) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(reloader.run(first.clone(), control, requests, stop.clone()));
+    // Nobody takes what is told meanwhile: the engine is busy.
+    for title in ["Second", "First"] {
+        place.write(&shadow(title));
+        let (answer, answered) = oneshot::channel();
+        ask.send(Request { confirm: false, answer: Some(answer) }).await.unwrap();
+        answered.await.unwrap();
+    }
+    stop.cancel();
+    running.await.unwrap();
+    let mut swaps = Vec::new();
+    while let Some(said) = told.recv().await {
+        if let Control::Swap(generation) = said {
+            swaps.push(generation.hash);
+        }
+    }
+    assert_eq!(swaps.len(), 2);
+    assert_eq!(swaps.last(), Some(&first.generation.hash));
+}
