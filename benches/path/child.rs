@@ -18,12 +18,27 @@ use redflag::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// What the feed is to send.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Load {
     /// Frames a second; none: as fast as they are taken.
     pub rate: Option<f64>,
     /// The share that alerts.
     pub alerting: f64,
+    /// So many identifications happened before anybody listened.
+    pub past: u32,
+    /// Identifications a second that carry the moment they were sent as their `identId`, in microseconds.
+    pub stamped: Option<f64>,
+}
+
+impl Load {
+    /// Nothing happens.
+    pub fn quiet() -> Self {
+        Self { rate: Some(0.0), ..Self::default() }
+    }
+
+    pub fn steady(rate: Option<f64>, alerting: f64) -> Self {
+        Self { rate, alerting, ..Self::default() }
+    }
 }
 
 /// Where the feed is, and something that takes every webhook.
@@ -43,10 +58,10 @@ pub struct Ready {
     pub diagnostics: Vec<String>,
 }
 
-/// What the feed sent until it was stopped.
+/// What the feed told until it was stopped: sent, or about to be.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sent {
-    pub elements: u64,
+    pub told: u64,
 }
 
 /// A child, which is killed when it is dropped.
@@ -139,16 +154,43 @@ async fn until_told() -> anyhow::Result<()> {
 /// The feed's process.
 pub async fn feed(load: &str) -> anyhow::Result<()> {
     let load: Load = serde_json::from_str(load)?;
-    let options =
-        Options { rate: load.rate.unwrap_or(f64::INFINITY), mix: Mix::Load { alerting: load.alerting }, ..Options::default() };
+    let options = Options {
+        rate: load.rate.unwrap_or(f64::INFINITY),
+        mix: Mix::Load { alerting: load.alerting },
+        history: load.past as usize + 10_000,
+        ..Options::default()
+    };
     let simulator = simulator::start(options).await?;
+    for number in 0..load.past {
+        simulator.push(ident(&format!("past-{number}"), number)).await;
+    }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let sink = format!("http://{}/", listener.local_addr()?);
     tokio::spawn(axum::serve(listener, axum::Router::new().fallback(async || "")).into_future());
     say(&Feed { socket: simulator.socket_url(), auth: simulator.auth_url(), sink })?;
-    until_told().await?;
+    tokio::select! {
+        told = until_told() => told?,
+        () = stamp(&simulator, load.stamped) => {}
+    }
     let stats = simulator.stop().await;
-    say(&Sent { elements: stats.sent_elements })
+    say(&Sent { told: stats.told_elements })
+}
+
+/// Sends stamped identifications at their pace, without an end.
+async fn stamp(simulator: &simulator::Simulator, rate: Option<f64>) {
+    let Some(rate) = rate else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+    for number in 0.. {
+        ticks.tick().await;
+        simulator.push(ident(&chrono::Utc::now().timestamp_micros().to_string(), number)).await;
+    }
+}
+
+fn ident(id: &str, number: u32) -> String {
+    format!(
+        r#"{{"topic":"identResult","kyc":"WEBID","identId":"{id}","personKey":"PERS_{:05}","reason":null,"status":"success"}}"#,
+        number % 10_000
+    )
 }
 
 /// The engine's process.

@@ -1,11 +1,11 @@
-//! The table for people, and `target/bench/path.json` for programs.
+//! The table for people, and a file below `target/bench/` for programs.
 
 use std::{fs, path::Path};
 
 use serde::Serialize;
 
 /// One measured figure and its bar.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Figure {
     pub figure: &'static str,
     pub value: f64,

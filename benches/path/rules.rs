@@ -1,9 +1,9 @@
-//! A hundred rules as an officer's folder has them, of which the load breaks two: every failed identification alerts, and once an hour and
-//! person a second rule groups them.
+//! Rules as an officer's folder has them, a hundred or a multiple, of which the load breaks two: every failed identification alerts, and
+//! once an hour and person a second rule groups them.
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
-/// How many rules there are.
+/// How many rules a set has.
 pub const COUNT: usize = 100;
 
 /// Where every rule sends to.
@@ -19,8 +19,8 @@ struct Rule {
     alerts: String,
 }
 
-/// Writes the rules and their lists into an empty folder.
-pub fn write(folder: &Path) -> io::Result<()> {
+/// Writes so many sets of rules and their lists into an empty folder. The load breaks rules of the first set alone.
+pub fn write(folder: &Path, sets: usize) -> io::Result<()> {
     fs::create_dir_all(folder.join("lists"))?;
     fs::create_dir_all(folder.join("load"))?;
     let mut watched = String::from("# Persons that are looked at more closely.\n");
@@ -30,8 +30,8 @@ pub fn write(folder: &Path) -> io::Result<()> {
     }
     fs::write(folder.join("lists/watched_persons.txt"), watched)?;
     fs::write(folder.join("lists/risky_countries.txt"), "Iran\nNorth Korea\nMyanmar\nSyrien\nAfghanistan\n")?;
-    for number in 0..COUNT {
-        fs::write(folder.join(format!("load/rule_{number:02}.rhai")), text(number, &rule(number)))?;
+    for number in 0..sets * COUNT {
+        fs::write(folder.join(format!("load/rule_{number:03}.rhai")), text(number, &rule(number)))?;
     }
     Ok(())
 }
@@ -56,10 +56,10 @@ fn text(number: usize, rule: &Rule) -> String {
 }
 
 fn rule(number: usize) -> Rule {
-    match number {
-        0 => alerting(""),
-        1 => alerting("    quiet: #{ same: [\"personKey\"], within: \"1h\" },\n"),
-        2..30 => result(number),
+    match number % COUNT {
+        _ if number == 0 => alerting(""),
+        _ if number == 1 => alerting("    quiet: #{ same: [\"personKey\"], within: \"1h\" },\n"),
+        0..30 => result(number),
         30..65 => mismatches(number),
         65..85 => record(number),
         _ => others(number),
