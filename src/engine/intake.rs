@@ -10,15 +10,16 @@ use crate::{
     decode::Decoder,
     engine::{
         absence::Absence,
-        books::Books,
+        leak::Leak,
         reconcile::{Reconciler, Taken},
     },
     model::{
+        books::{Books, Seam},
         event::{Element, Event, Frame, Quarantined},
         ids::{Ids, Seq},
         names::{FeedName, TopicName},
         severity::Severity,
-        signal::{Answer, Connection, PastMessages, Signal},
+        signal::{Answer, Connection, Heard, Meter, PastMessages, Signal},
         time::{Clock, Timestamp},
         topic,
         turn::Gap,
@@ -70,9 +71,13 @@ pub struct Intake {
     ids: Ids,
     metrics: Arc<Metrics>,
     nothing: TopicName,
+    /// What each source reads, and how much of it was taken up here.
+    meters: HashMap<FeedName, Meter>,
+    leak: Leak,
 }
 
 impl Intake {
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
     pub fn new(
         journal: Arc<dyn Journal>,
         decoders: HashMap<FeedName, Decoder>,
@@ -81,6 +86,8 @@ impl Intake {
         clock: Arc<dyn Clock>,
         ids: Ids,
         metrics: Arc<Metrics>,
+        meters: HashMap<FeedName, Meter>,
+        leak: Leak,
     ) -> Self {
         Self {
             journal,
@@ -94,6 +101,8 @@ impl Intake {
             ids,
             metrics,
             nothing: TopicName::new(""),
+            meters,
+            leak,
         }
     }
 
@@ -112,24 +121,24 @@ impl Intake {
     ///
     /// # Errors
     /// When the journal can't be read.
-    pub fn take(&mut self, signal: Signal, batch: &mut Batch) -> Result<(), StoreError> {
+    pub fn take(&mut self, heard: Heard, batch: &mut Batch) -> Result<(), StoreError> {
+        self.count_read(&heard, batch);
+        let signal = heard.signal;
         match signal {
             Signal::Frame(frame) => self.frame(&frame, batch)?,
             Signal::Refused(quarantined) => {
                 let counts = batch.books.of(&quarantined.feed, &self.nothing, quarantined.received_at);
-                counts.frames += 1;
                 counts.refused += 1;
                 self.quarantine(quarantined, batch);
             }
             Signal::MethodReply { feed } => {
                 let counts = batch.books.of(&feed, &self.nothing, self.clock.now());
-                counts.frames += 1;
                 counts.method_replies += 1;
             }
             Signal::Connection { feed, at, state } => self.connection(&feed, at, &state, batch),
             Signal::RequestOpened { feed, request } => {
                 let journaled = self.journal.hashes_since(&feed, request.since)?;
-                self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled), held: HashMap::new() });
+                self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled) });
             }
             Signal::RequestClosed { feed, request, answer } => self.closed(&feed, &request, &answer, batch),
             Signal::Unproven { feed, since, reason } => self.unproven(&feed, Vec::new(), since, &reason, batch),
@@ -139,6 +148,22 @@ impl Intake {
             Signal::Ended { feed } => tracing::info!(%feed, "the feed has ended"),
         }
         Ok(())
+    }
+
+    /// What was read off the socket up to this signal. Whatever was lost on the way is in the number and nowhere else.
+    fn count_read(&mut self, heard: &Heard, batch: &mut Batch) {
+        let feed = heard.signal.feed();
+        let meter = self.meters.entry(feed.clone()).or_default();
+        let new = heard.read.saturating_sub(meter.taken());
+        if new > 0 {
+            meter.take_to(heard.read);
+            let at = match &heard.signal {
+                Signal::Frame(frame) => frame.received_at,
+                Signal::Refused(refused) => refused.received_at,
+                _ => self.clock.now(),
+            };
+            batch.books.of(feed, &self.nothing, at).frames += new;
+        }
     }
 
     fn frame(&mut self, frame: &Frame, batch: &mut Batch) -> Result<(), StoreError> {
@@ -152,7 +177,6 @@ impl Intake {
             batch.positions.insert(feed.clone(), position.clone());
         }
         let counts = batch.books.of(feed, &self.nothing, frame.received_at);
-        counts.frames += 1;
         if decoded.method_reply {
             counts.method_replies += 1;
         } else if decoded.elements.is_empty() && !decoded.quarantined.is_empty() {
@@ -162,6 +186,9 @@ impl Intake {
         }
         for quarantined in decoded.quarantined {
             self.quarantine(quarantined, batch);
+        }
+        for element in &decoded.elements {
+            batch.books.of(feed, &element.topic, element.received_at).elements += 1;
         }
         for mut element in decoded.elements {
             if self.already_had(feed, &mut element, decoded.wrapped, batch)? {
@@ -194,14 +221,7 @@ impl Intake {
             return Err(error);
         }
         if taken == Taken::AlreadyHad {
-            if wrapped {
-                let counts = batch.books.of(feed, &element.topic, element.received_at);
-                counts.elements += 1;
-                counts.already_had += 1;
-            } else {
-                // It may be given back when the request closes: only then is it known what it was.
-                *open.held.entry(element.topic.clone()).or_default() += 1;
-            }
+            batch.books.of(feed, &element.topic, element.received_at).already_had += 1;
         }
         Ok(taken == Taken::AlreadyHad)
     }
@@ -226,9 +246,9 @@ impl Intake {
 
     fn append(&mut self, element: Element, batch: &mut Batch) {
         self.notice_topic(&element.feed, &element.topic, batch);
-        let counts = batch.books.of(&element.feed, &element.topic, element.received_at);
-        counts.elements += 1;
-        counts.journaled += 1;
+        if self.leak.drops(Seam::Journal) {
+            return;
+        }
         self.last = self.last.next();
         let newest = batch.received.entry(element.feed.clone()).or_insert(element.received_at);
         *newest = element.received_at.max(*newest);
@@ -253,7 +273,9 @@ impl Intake {
             ))
             .note("No rule has seen it. Look at it, and ask the provider or mend the cause."),
         );
-        batch.quarantined.push(quarantined);
+        if !self.leak.drops(Seam::Quarantine) {
+            batch.quarantined.push(quarantined);
+        }
     }
 
     fn connection(&mut self, feed: &FeedName, at: Timestamp, state: &Connection, batch: &mut Batch) {
@@ -274,13 +296,11 @@ impl Intake {
     }
 
     fn closed(&mut self, feed: &FeedName, request: &PastMessages, answer: &Answer, batch: &mut Batch) {
-        let Some(mut open) = self.open.remove(feed) else { return };
+        let Some(open) = self.open.remove(feed) else { return };
         let closed = open.reconciler.close(answer);
         tracing::info!(%feed, since = %request.since, ?answer, stats = ?closed.stats, "the request for past messages is closed");
         for element in closed.given_back {
-            if let Some(held) = open.held.get_mut(&element.topic) {
-                *held = held.saturating_sub(1);
-            }
+            batch.books.of(feed, &element.topic, element.received_at).given_back += 1;
             self.append(element, batch);
         }
         if *answer == Answer::None {
@@ -291,12 +311,6 @@ impl Intake {
             let reason =
                 "the answer to the request for past messages held none of those that are journaled since then: it was cut";
             self.unproven(feed, request.topics.clone(), request.since, reason, batch);
-        }
-        let now = self.clock.now();
-        for (topic, held) in open.held {
-            let counts = batch.books.of(feed, &topic, now);
-            counts.elements += held;
-            counts.already_had += held;
         }
     }
 
@@ -318,6 +332,4 @@ impl Intake {
 /// A request for past messages that is open.
 struct Open {
     reconciler: Reconciler,
-    /// Ordinary frames that were taken for the answer so far, by topic.
-    held: HashMap<TopicName, u64>,
 }

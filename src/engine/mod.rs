@@ -1,9 +1,10 @@
 //! Wires the stages, and is the only place that does: the turn, reload, rehearsing tests, health, start and stop.
 
 mod absence;
-mod books;
+mod auditor;
 mod health;
 mod intake;
+mod leak;
 mod pipeline;
 pub mod reconcile;
 pub mod rehearse;

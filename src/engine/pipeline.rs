@@ -6,7 +6,7 @@
 //! there is no timer between an event and its alert.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,22 +16,23 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    books::Books,
     intake::{Batch, Intake},
+    leak::Leak,
 };
 use crate::{
     alerts::{Alarm, Alarms, Desk, Judged, Routes},
     model::{
         alert::{Message, Purpose, Role},
+        books::{Books, BooksDelta, Imbalance, Seam},
         delivery::Next,
         event::Event,
         ids::{Ids, MessageId, Seq},
-        names::{ChannelName, FeedName},
+        names::{ChannelName, FeedName, TopicName},
         severity::Severity,
-        signal::Signal,
+        signal::{Heard, Signal},
         time::{Clock, Timestamp},
         topic,
-        turn::{self, BooksDelta, Effects, Turn},
+        turn::{self, Effects, Turn},
         verdict::{Judgement, Verdict},
     },
     outbox,
@@ -55,6 +56,8 @@ pub enum Control {
     /// Judge by this generation from the next batch on. It is kept in the store already.
     Swap(Arc<Generation>),
     Alarm(Alarm),
+    /// What the auditor found, with the words for it: both are committed together.
+    Audited(Vec<Imbalance>, Vec<Alarm>),
     Notice(outbox::Notice),
 }
 
@@ -74,15 +77,16 @@ pub struct Parts {
     pub wake: HashMap<ChannelName, Arc<Notify>>,
     /// The newest journaled receive time of each feed, for its source's next request.
     pub received: HashMap<FeedName, watch::Sender<Option<Timestamp>>>,
-    pub signals: mpsc::Receiver<Signal>,
+    pub signals: mpsc::Receiver<Heard>,
     pub control: mpsc::Receiver<Control>,
+    pub leak: Leak,
 }
 
 /// The engine. Runs on one thread with a large stack, in a runtime of its own.
 pub struct Pipeline {
     parts: Parts,
     evaluator: Evaluator,
-    arrived: VecDeque<Signal>,
+    arrived: VecDeque<Heard>,
     feeds_ended: bool,
     /// What the next turn commits beside its batch.
     effects: Effects,
@@ -197,10 +201,10 @@ impl Pipeline {
     /// Moves what has arrived into the batch, without waiting.
     fn take_arrived(&mut self, batch: &mut Batch, in_flight: bool) -> Result<(), StoreError> {
         for _ in 0..BATCH {
-            let signal = match self.arrived.pop_front() {
-                Some(signal) => signal,
+            let heard = match self.arrived.pop_front() {
+                Some(heard) => heard,
                 None => match self.parts.signals.try_recv() {
-                    Ok(signal) => signal,
+                    Ok(heard) => heard,
                     Err(mpsc::error::TryRecvError::Empty) => return Ok(()),
                     Err(mpsc::error::TryRecvError::Disconnected) => {
                         self.feeds_ended = true;
@@ -208,14 +212,17 @@ impl Pipeline {
                     }
                 },
             };
-            if Intake::needs_the_journal(&signal) && (in_flight || !batch.events.is_empty()) {
-                self.arrived.push_front(signal);
+            if Intake::needs_the_journal(&heard.signal) && (in_flight || !batch.events.is_empty()) {
+                self.arrived.push_front(heard);
                 return Ok(());
             }
-            if let Signal::Topics { feed, enabled, .. } = &signal {
+            if let Signal::Topics { feed, enabled, .. } = &heard.signal {
                 self.compare_topics(feed, enabled);
             }
-            self.parts.intake.take(signal, batch)?;
+            if matches!(heard.signal, Signal::Frame(_)) && self.parts.leak.drops(Seam::Socket) {
+                continue;
+            }
+            self.parts.intake.take(heard, batch)?;
         }
         Ok(())
     }
@@ -254,6 +261,9 @@ impl Pipeline {
             self.alarm(&alarm);
         }
         self.tell_unreached();
+        if !self.effects.deliveries.is_empty() && self.parts.leak.drops(Seam::Outbox) {
+            self.effects.deliveries.pop();
+        }
         let mut books = batch.books.take();
         books.extend(self.judged_books.take());
         let turn = Turn {
@@ -270,6 +280,7 @@ impl Pipeline {
             last: turn.events.last().map(|event| event.seq),
             judged: turn.effects.judged.map(|judged| judged.to),
             books: turn.books.clone(),
+            journaled: topics(&turn.events),
             told: std::mem::take(&mut self.told),
         };
         (turn, sent)
@@ -322,20 +333,33 @@ impl Pipeline {
             metrics.judged_sequence.set(i64::try_from(judged.0).unwrap_or(i64::MAX));
         }
         count(metrics, &sent.books);
+        for ((feed, topic), count) in &sent.journaled {
+            metrics.journaled.get_or_create(&FeedTopic { feed: feed.to_string(), topic: topic.to_string() }).inc_by(*count);
+        }
     }
 
     fn judge(&mut self, events: &[Event]) {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         let generation = Arc::clone(&self.parts.generation);
         for event in events {
+            if self.parts.leak.drops(Seam::Rules) {
+                continue;
+            }
             self.judgements.clear();
-            let tally = self.evaluator.judge(&generation, event, &mut self.judgements);
             let counts = self.judged_books.of(&event.feed, &event.topic, event.received_at);
             counts.evaluated += 1;
-            counts.owed += tally.owed;
+            counts.owed += generation.for_topic(&event.topic).len() as u64;
+            if self.parts.leak.drops(Seam::Verdicts) {
+                continue;
+            }
+            let tally = self.evaluator.judge(&generation, event, &mut self.judgements);
             counts.decided += tally.decided;
             counts.undecided += tally.undecided;
+            counts.matched += tally.matched;
             for judgement in std::mem::take(&mut self.judgements) {
+                if self.parts.leak.drops(Seam::Alerts) {
+                    continue;
+                }
                 self.conclude(&judgement, event, &generation);
             }
         }
@@ -349,8 +373,9 @@ impl Pipeline {
         let journal = Arc::clone(&parts.journal);
         let first = |id| first_message(journal.as_ref(), id);
         let judged = Judged { event, generation: generation.hash };
-        let before = self.effects.alerts.len();
+        let (before, owed) = (self.effects.alerts.len(), self.effects.deliveries.len());
         parts.desk.take(judgement, judged, &parts.routes, &mut parts.ids, &first, &mut self.effects);
+        count_due(&mut self.judged_books, &self.effects, owed);
         let card = &judgement.card;
         let outcome = match &judgement.verdict {
             Verdict::Match(_) => {
@@ -380,7 +405,9 @@ impl Pipeline {
         let now = parts.clock.now();
         let journal = Arc::clone(&parts.journal);
         let first = |id| first_message(journal.as_ref(), id);
+        let owed = self.effects.deliveries.len();
         parts.desk.end_due(now, &parts.routes, &mut parts.ids, &first, &mut self.effects);
+        count_due(&mut self.judged_books, &self.effects, owed);
     }
 
     fn obey_all(&mut self) {
@@ -399,6 +426,12 @@ impl Pipeline {
             Control::Alarm(alarm) => {
                 self.alarm(&alarm);
             }
+            Control::Audited(imbalances, alarms) => {
+                self.effects.imbalances.extend(imbalances);
+                for alarm in &alarms {
+                    self.alarm(alarm);
+                }
+            }
             Control::Notice(notice) => self.notice(&notice),
         }
     }
@@ -406,7 +439,10 @@ impl Pipeline {
     /// Answers whether it adds to the effects; else it was told lately.
     fn alarm(&mut self, alarm: &Alarm) -> bool {
         let parts = &mut self.parts;
-        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects)
+        let owed = self.effects.deliveries.len();
+        let told = parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
+        count_due(&mut self.judged_books, &self.effects, owed);
+        told
     }
 
     fn notice(&mut self, notice: &outbox::Notice) {
@@ -459,6 +495,18 @@ impl Pipeline {
     }
 }
 
+/// Counts the deliveries that messages have come to owe since there were `before`, at the place of the event that they come from.
+fn count_due(books: &mut Books, effects: &Effects, before: usize) {
+    for delivery in &effects.deliveries[before..] {
+        let message = effects.messages.iter().rfind(|message| message.id == delivery.message);
+        match message.map(|message| (&message.event, message.created_at)) {
+            Some((Some(event), _)) => books.of(&event.feed, &event.topic, event.received_at).due += 1,
+            Some((None, at)) => books.of(&FeedName::new(""), &TopicName::new(""), at).due += 1,
+            None => tracing::error!(delivery = %delivery.id, "a delivery without its message"),
+        }
+    }
+}
+
 /// How long the engine sleeps at most when nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
@@ -469,6 +517,7 @@ struct Sent {
     last: Option<Seq>,
     judged: Option<Seq>,
     books: Vec<BooksDelta>,
+    journaled: BTreeMap<(FeedName, TopicName), u64>,
     /// Who waits for the alarms of this turn.
     told: Vec<mpsc::Sender<()>>,
 }
@@ -485,17 +534,22 @@ fn first_message(journal: &dyn Journal, id: MessageId) -> Option<Message> {
     })
 }
 
+/// How many events of each topic there are.
+fn topics(events: &[Event]) -> BTreeMap<(FeedName, TopicName), u64> {
+    let mut topics = BTreeMap::new();
+    for event in events {
+        *topics.entry((event.feed.clone(), event.topic.clone())).or_default() += 1;
+    }
+    topics
+}
+
 /// The metrics count what the books count.
 fn count(metrics: &Metrics, books: &[BooksDelta]) {
-    for BooksDelta { feed, topic, counts, .. } in books {
+    for BooksDelta { feed, counts, .. } in books.iter().filter(|delta| !delta.feed.is_empty()) {
         let label = Feed { feed: feed.to_string() };
         metrics.frames.get_or_create(&label).inc_by(counts.frames);
         metrics.method_replies.get_or_create(&label).inc_by(counts.method_replies);
         metrics.already_had.get_or_create(&label).inc_by(counts.already_had);
-        if counts.journaled > 0 {
-            let label = FeedTopic { feed: feed.to_string(), topic: topic.to_string() };
-            metrics.journaled.get_or_create(&label).inc_by(counts.journaled);
-        }
         metrics.judged.inc_by(counts.evaluated);
         metrics.owed.inc_by(counts.owed);
         metrics.decided.inc_by(counts.decided);

@@ -15,8 +15,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    auditor::Auditor,
     health::{self, Health},
     intake::Intake,
+    leak::Leak,
     pipeline::{Control, Parts, Pipeline},
     reload::{ReloadError, Reloader, Report, Request},
     senders::ChannelSender,
@@ -30,7 +32,7 @@ use crate::{
         ids::Ids,
         names::{ChannelName, FeedName},
         severity::Severity,
-        signal::Signal,
+        signal::{Heard, Meter},
         time::{Clock, SystemClock},
     },
     outbox,
@@ -156,6 +158,9 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let received = received(config, journal.as_ref())?;
     let resumes: HashMap<FeedName, watch::Receiver<_>> =
         received.iter().map(|(feed, sender)| (feed.clone(), sender.subscribe())).collect();
+    let meters: HashMap<FeedName, Meter> = config.feeds.keys().map(|feed| (feed.clone(), Meter::default())).collect();
+    let leak = Leak::from_environment(config.environment);
+    let auditor = Auditor::new(store.reader().clone(), Arc::clone(&clock), Arc::clone(&metrics), meters.clone())?;
     let last = journal.last()?;
     metrics.last_sequence.set(i64::try_from(last.0).unwrap_or(i64::MAX));
     let parts = Parts {
@@ -170,6 +175,8 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
             Arc::clone(&clock),
             Ids::random(),
             Arc::clone(&metrics),
+            meters.clone(),
+            leak.clone(),
         ),
         desk: Desk::new(config.environment.as_str(), journal.quiet_periods()?),
         alarms: Alarms::new(config.environment.as_str(), config.operators.send_to.clone()),
@@ -181,6 +188,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         received,
         signals: signals_in,
         control: control_in,
+        leak,
     };
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
@@ -197,7 +205,8 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         let _ = control.send(Control::Alarm(stranded(&channel, count))).await;
     }
     let alarms = control.clone();
-    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &signals, &alarms, &stop_feeds)?;
+    tokio::spawn(auditor.run(control.clone(), stop_feeds.clone()));
+    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &signals, &alarms, &stop_feeds)?;
     feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
     drop(signals);
     health.set_ready(true);
@@ -470,14 +479,16 @@ fn spawn_sources(
     sources: Vec<(FeedName, Source)>,
     journal: &dyn Journal,
     mut resumes: HashMap<FeedName, watch::Receiver<Option<crate::model::time::Timestamp>>>,
-    signals: &mpsc::Sender<Signal>,
+    meters: &HashMap<FeedName, Meter>,
+    signals: &mpsc::Sender<Heard>,
     control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, StoreError> {
     let mut tasks = JoinSet::new();
     for (name, source) in sources {
         let Some(last_received) = resumes.remove(&name) else { continue };
-        let resume = Resume { last_received, position: journal.position(&name)? };
+        let meter = meters.get(&name).cloned().unwrap_or_default();
+        let resume = Resume { last_received, position: journal.position(&name)?, meter };
         let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
         match source {
             Source::Concedus(source) => tasks.spawn(source.run(resume, signals, stop)),

@@ -2,6 +2,7 @@
 //! and the channels exchange. Nothing here does I/O; nothing here imports another part of redflag.
 
 pub mod alert;
+pub mod books;
 pub mod card;
 pub mod delivery;
 pub mod event;

@@ -1,10 +1,50 @@
 //! What a source tells the engine, in the order in which it happened: one channel, so that order is kept.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use super::{
     event::{Frame, Quarantined},
     names::FeedName,
     time::Timestamp,
 };
+
+/// A signal, and how many messages its source had read off the socket when it handed it over: both travel together, so that a message that
+/// is lost on the way leaves a hole in the count.
+#[derive(Debug)]
+pub struct Heard {
+    pub signal: Signal,
+    /// Since the source's start; see [`Meter`].
+    pub read: u64,
+}
+
+/// Counts what one source reads, where it reads it, and how far the engine has taken it up.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<(AtomicU64, AtomicU64)>);
+
+impl Meter {
+    /// One more message was read. Called at the socket, before anything is done with it.
+    pub fn count(&self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// The engine has taken up everything to here.
+    pub fn take_to(&self, read: u64) {
+        self.0.1.store(read, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.0.1.load(Ordering::Relaxed)
+    }
+}
 
 /// One thing that happened at a feed.
 #[derive(Debug)]
@@ -49,6 +89,23 @@ pub enum Signal {
     Ended {
         feed: FeedName,
     },
+}
+
+impl Signal {
+    #[must_use]
+    pub fn feed(&self) -> &FeedName {
+        match self {
+            Self::Frame(frame) => &frame.feed,
+            Self::Refused(refused) => &refused.feed,
+            Self::MethodReply { feed }
+            | Self::Connection { feed, .. }
+            | Self::RequestOpened { feed, .. }
+            | Self::RequestClosed { feed, .. }
+            | Self::Unproven { feed, .. }
+            | Self::Topics { feed, .. }
+            | Self::Ended { feed } => feed,
+        }
+    }
 }
 
 /// The state of a feed's connection.

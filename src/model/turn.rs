@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::{
     alert::{Alert, Message, QuietPeriod},
+    books::{BooksDelta, Imbalance},
     card::Card,
     delivery::NewDelivery,
     event::{Event, Quarantined},
     hash::Digest,
     ids::Seq,
-    names::{FeedName, RuleId, TopicName},
+    names::{FeedName, RuleId},
     time::Timestamp,
     verdict::Undecided,
 };
@@ -54,6 +55,8 @@ pub struct Effects {
     /// Ended ones: delete.
     pub quiet_ended: Vec<(RuleId, Vec<String>)>,
     pub undecided: Vec<UndecidedRow>,
+    /// What the auditor found, and what balances again.
+    pub imbalances: Vec<Imbalance>,
 }
 
 impl Effects {
@@ -66,6 +69,7 @@ impl Effects {
             && self.quiet.is_empty()
             && self.quiet_ended.is_empty()
             && self.undecided.is_empty()
+            && self.imbalances.is_empty()
     }
 }
 
@@ -85,58 +89,6 @@ pub struct UndecidedRow {
     pub rule_hash: Digest,
     pub at: Timestamp,
     pub why: Undecided,
-}
-
-/// A change of the books of one feed, topic and hour. Counters are independent: each is counted where it happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BooksDelta {
-    pub feed: FeedName,
-    /// Empty where no topic is known (frames, quarantine).
-    pub topic: TopicName,
-    /// The hour's start.
-    pub hour: Timestamp,
-    pub counts: Counts,
-}
-
-/// What the books count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Counts {
-    /// Frames read off the socket or lines read from a file.
-    pub frames: u64,
-    /// Frames that decoded, wholly or in part.
-    pub decoded: u64,
-    /// Frames of which nothing could be decoded.
-    pub refused: u64,
-    pub method_replies: u64,
-    /// Entries that were split out of decoded frames.
-    pub elements: u64,
-    /// Entries that a request brought and the journal already had.
-    pub already_had: u64,
-    pub journaled: u64,
-    /// Frames and entries set aside with their bytes.
-    pub quarantined: u64,
-    pub evaluated: u64,
-    /// Events × rules of their topic.
-    pub owed: u64,
-    pub decided: u64,
-    pub undecided: u64,
-}
-
-impl Counts {
-    pub fn add(&mut self, other: &Self) {
-        self.frames += other.frames;
-        self.decoded += other.decoded;
-        self.refused += other.refused;
-        self.method_replies += other.method_replies;
-        self.elements += other.elements;
-        self.already_had += other.already_had;
-        self.journaled += other.journaled;
-        self.quarantined += other.quarantined;
-        self.evaluated += other.evaluated;
-        self.owed += other.owed;
-        self.decided += other.decided;
-        self.undecided += other.undecided;
-    }
 }
 
 /// An interval for which a feed can't prove that everything arrived.

@@ -72,11 +72,12 @@ impl UndecidedKind {
     }
 }
 
-/// Counts of one event's judging: owed = decided + undecided.
+/// Counts of one event's judging. What was owed is counted elsewhere, by the generation's index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Rules of the event's topic that run.
-    pub owed: u64,
+    /// Match or no match.
     pub decided: u64,
+    /// Of those: match.
+    pub matched: u64,
     pub undecided: u64,
 }

@@ -139,11 +139,14 @@ impl Evaluator {
         let mut event = Lazy::new(event);
         let mut tally = Tally::default();
         for rule in rules {
-            tally.owed += 1;
             let verdict = self.verdict(rule, &mut event, lists, None);
             match &verdict {
                 Some(Verdict::Undecided(_)) => tally.undecided += 1,
-                Some(Verdict::Match(_)) | None => tally.decided += 1,
+                Some(Verdict::Match(_)) => {
+                    tally.decided += 1;
+                    tally.matched += 1;
+                }
+                None => tally.decided += 1,
             }
             out.extend(verdict.map(|verdict| Judgement { card: rule.card.clone(), verdict }));
         }

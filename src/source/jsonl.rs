@@ -27,7 +27,7 @@ use crate::{
     model::{
         event::{Frame, Origin, QuarantineReason, Quarantined},
         names::FeedName,
-        signal::{Connection, Signal},
+        signal::{Connection, Heard, Meter, Signal},
         time::Clock,
     },
 };
@@ -84,7 +84,7 @@ impl Source {
     ///
     /// # Errors
     /// When the path can't be read and is not followed, or `resume.position` was not written by this source.
-    pub async fn run(self, resume: Resume, signals: Sender<Signal>, stop: CancellationToken) -> Result<(), SourceError> {
+    pub async fn run(self, resume: Resume, signals: Sender<Heard>, stop: CancellationToken) -> Result<(), SourceError> {
         let position: Position = match &resume.position {
             None => Position::new(),
             Some(text) => {
@@ -98,7 +98,7 @@ impl Source {
             .collect();
         let path = self.config.path.clone();
         let feed = self.feed.clone();
-        let mut reading = Reading { source: self, limit, signals, tails, lost: None };
+        let mut reading = Reading { source: self, limit, signals, meter: resume.meter, tails, lost: None };
         match stop.run_until_cancelled(reading.all()).await {
             None | Some(Ok(()) | Err(Halt::NobodyListens)) => Ok(()),
             Some(Err(Halt::Failed(source))) => Err(SourceError::Read { feed, path, source }),
@@ -129,7 +129,8 @@ impl From<io::Error> for Halt {
 struct Reading {
     source: Source,
     limit: usize,
-    signals: Sender<Signal>,
+    signals: Sender<Heard>,
+    meter: Meter,
     tails: BTreeMap<String, Tail>,
     /// None before the first look; then whether the path could not be read.
     lost: Option<bool>,
@@ -286,8 +287,11 @@ impl Reading {
     async fn line(&mut self, line: Line, lines: &Lines, file: Option<(&str, u64)>) -> Result<(), Halt> {
         let received_at = self.source.clock.now();
         let feed = self.source.feed.clone();
+        if matches!(&line, Line::Whole(bytes) if bytes.trim_ascii().is_empty()) {
+            return Ok(());
+        }
+        self.meter.count();
         let signal = match line {
-            Line::Whole(bytes) if bytes.trim_ascii().is_empty() => return Ok(()),
             Line::Whole(bytes) => {
                 let position = file.map(|(name, inode)| self.position(name, inode, lines.behind()));
                 Signal::Frame(Frame { feed, received_at, origin: Origin::File, bytes, position })
@@ -325,7 +329,7 @@ impl Reading {
     }
 
     async fn send(&self, signal: Signal) -> Result<(), Halt> {
-        self.signals.send(signal).await.map_err(|_| Halt::NobodyListens)
+        self.signals.send(Heard { signal, read: self.meter.read() }).await.map_err(|_| Halt::NobodyListens)
     }
 }
 

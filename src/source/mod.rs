@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::model::time::Timestamp;
+use crate::model::{signal::Meter, time::Timestamp};
 
 pub mod concedus;
 pub mod jsonl;
@@ -14,4 +14,6 @@ pub struct Resume {
     pub last_received: watch::Receiver<Option<Timestamp>>,
     /// What the last journaled frame carried as its position.
     pub position: Option<String>,
+    /// Counts every message that is read.
+    pub meter: Meter,
 }

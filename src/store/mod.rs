@@ -12,6 +12,7 @@
 //! means the disk can't be trusted nothing is acknowledged any more, nothing is tried again, and the process is told to stop; a
 //! second owner and a newer schema are refused.
 
+mod books;
 mod deliveries;
 mod open;
 mod query;

@@ -16,7 +16,7 @@ use crate::model::{
     names::{ChannelName, FeedName, RuleId},
     severity::Severity,
     time::Timestamp,
-    turn::{Counts, Gap, GenerationRecord, Judged, UndecidedRow},
+    turn::{Gap, GenerationRecord, Judged, UndecidedRow},
     verdict::Undecided,
 };
 
@@ -151,31 +151,6 @@ impl Reader {
         self.count("counting dead letters", "SELECT count(*) FROM deliveries WHERE state = 'dead'")
     }
 
-    /// The books of each feed, all topics and hours together.
-    pub fn books(&self) -> Result<Vec<(FeedName, Counts)>, StoreError> {
-        let sql = "SELECT feed, sum(frames), sum(decoded), sum(refused), sum(method_replies), sum(elements), sum(already_had), \
-                   sum(journaled), sum(quarantined), sum(evaluated), sum(owed), sum(decided), sum(undecided) \
-                   FROM books GROUP BY feed ORDER BY feed";
-        self.rows("reading the books", sql, [], |row| {
-            let count = |column| row.get::<_, Whole>(column).map(|count| count.0);
-            let counts = Counts {
-                frames: count(1)?,
-                decoded: count(2)?,
-                refused: count(3)?,
-                method_replies: count(4)?,
-                elements: count(5)?,
-                already_had: count(6)?,
-                journaled: count(7)?,
-                quarantined: count(8)?,
-                evaluated: count(9)?,
-                owed: count(10)?,
-                decided: count(11)?,
-                undecided: count(12)?,
-            };
-            Ok((row.get::<_, Named<_>>(0)?.0, counts))
-        })
-    }
-
     /// Bytes set aside that nobody has looked at.
     pub fn quarantine_count(&self) -> Result<u64, StoreError> {
         self.count("counting quarantined bytes", "SELECT count(*) FROM quarantine WHERE state = 'open'")
@@ -295,7 +270,7 @@ impl Reader {
         })
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         operation: &'static str,
         sql: &str,

@@ -17,7 +17,10 @@ pub(super) struct Migration {
     pub sql: &'static str,
 }
 
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { name: "the alert path", sql: include_str!("schema/0001.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { name: "the alert path", sql: include_str!("schema/0001.sql") },
+    Migration { name: "books from independent counts", sql: include_str!("schema/0002.sql") },
+];
 
 /// Whether this redflag may use the file.
 ///

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::{
-    StoreError,
+    StoreError, books,
     rows::{failed, json},
     writer::Marks,
 };
@@ -15,7 +15,7 @@ use crate::model::{
     ids::Seq,
     names::{FeedName, RuleId},
     time::Timestamp,
-    turn::{BooksDelta, Gap, GenerationRecord, Judged, Turn, UndecidedRow},
+    turn::{Gap, GenerationRecord, Judged, Turn, UndecidedRow},
 };
 
 /// Something that an auditor will want to know: who did what to what. No personal data.
@@ -43,7 +43,8 @@ pub(super) fn turn(connection: &Connection, turn: &Turn, marks: &mut Marks) -> R
     if let Some(range) = &effects.judged {
         judged(connection, range, marks)?;
     }
-    books(connection, &turn.books)?;
+    books::add(connection, turn)?;
+    books::imbalances(connection, &effects.imbalances)?;
     gaps(connection, &turn.gaps)
 }
 
@@ -263,43 +264,6 @@ fn judged(connection: &Connection, range: &Judged, marks: &mut Marks) -> Result<
     }
     marks.judged = range.to;
     Ok(())
-}
-
-fn books(connection: &Connection, deltas: &[BooksDelta]) -> Result<(), StoreError> {
-    each(
-        connection,
-        "keeping the books",
-        "INSERT INTO books (hour, feed, topic, frames, decoded, refused, method_replies, elements, already_had, journaled, \
-         quarantined, evaluated, owed, decided, undecided) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
-         ON CONFLICT (hour, feed, topic) DO UPDATE SET frames = frames + excluded.frames, decoded = decoded + excluded.decoded, \
-         refused = refused + excluded.refused, method_replies = method_replies + excluded.method_replies, \
-         elements = elements + excluded.elements, already_had = already_had + excluded.already_had, \
-         journaled = journaled + excluded.journaled, quarantined = quarantined + excluded.quarantined, \
-         evaluated = evaluated + excluded.evaluated, owed = owed + excluded.owed, decided = decided + excluded.decided, \
-         undecided = undecided + excluded.undecided",
-        deltas,
-        |add, delta| {
-            let counts = &delta.counts;
-            add.execute(params![
-                delta.hour.timestamp_micros(),
-                delta.feed.as_str(),
-                delta.topic.as_str(),
-                count(counts.frames),
-                count(counts.decoded),
-                count(counts.refused),
-                count(counts.method_replies),
-                count(counts.elements),
-                count(counts.already_had),
-                count(counts.journaled),
-                count(counts.quarantined),
-                count(counts.evaluated),
-                count(counts.owed),
-                count(counts.decided),
-                count(counts.undecided),
-            ])
-        },
-    )
 }
 
 fn gaps(connection: &Connection, gaps: &[Gap]) -> Result<(), StoreError> {

@@ -31,6 +31,12 @@ pub struct FeedReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FeedSeam {
+    pub feed: String,
+    pub seam: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RuleOutcome {
     pub rule: String,
     pub outcome: String,
@@ -56,6 +62,8 @@ pub struct Metrics {
     pub quarantined: Family<FeedReason, Counter>,
     pub journaled: Family<FeedTopic, Counter>,
     pub already_had: Family<Feed, Counter>,
+    pub books_difference: Family<FeedSeam, Gauge>,
+    pub books_looked_unix_seconds: Gauge<f64, AtomicU64>,
     pub connected: Family<Feed, Gauge>,
     pub judged: Counter,
     pub owed: Counter,
@@ -86,6 +94,8 @@ impl Metrics {
             quarantined: Family::default(),
             journaled: Family::default(),
             already_had: Family::default(),
+            books_difference: Family::default(),
+            books_looked_unix_seconds: Gauge::default(),
             connected: Family::default(),
             judged: Counter::default(),
             owed: Counter::default(),
@@ -114,6 +124,17 @@ impl Metrics {
         registry.register("quarantined", "Frames and entries set aside", self.quarantined.clone());
         registry.register("events_journaled", "Events on disk", self.journaled.clone());
         registry.register("elements_already_had", "Entries of an answer that the journal had", self.already_had.clone());
+        registry.register(
+            "books_difference",
+            "What two sums of the books differ by, which must be equal",
+            self.books_difference.clone(),
+        );
+        registry.register_with_unit(
+            "books_looked_timestamp",
+            "When the books were last compared",
+            Unit::Seconds,
+            self.books_looked_unix_seconds.clone(),
+        );
         registry.register("feed_connected", "1 while the feed is connected", self.connected.clone());
         registry.register("events_judged", "Events judged by every rule of their topic", self.judged.clone());
         registry.register("evaluations_owed", "Events times rules of their topic", self.owed.clone());

@@ -7,7 +7,7 @@ use redflag::{
     model::{
         ids::Ids,
         names::FeedName,
-        signal::{Answer, Connection, PastMessages, Signal},
+        signal::{Answer, Connection, Heard, Meter, PastMessages, Signal},
         time::{SystemClock, Timestamp},
     },
     source::{
@@ -29,7 +29,7 @@ const EVENT: &str = r#"{"topic":"identResult","kyc":"WEBID","identId":"1","perso
 
 /// A source that reads a feed server, and what it has signalled.
 struct Reader {
-    signals: mpsc::Receiver<Signal>,
+    signals: mpsc::Receiver<Heard>,
     last_received: watch::Sender<Option<Timestamp>>,
     stop: CancellationToken,
     run: tokio::task::JoinHandle<()>,
@@ -63,7 +63,11 @@ impl Reader {
         let (last_received, receiver) = watch::channel(None);
         let (sender, signals) = mpsc::channel(64);
         let stop = CancellationToken::new();
-        let run = tokio::spawn(source.run(Resume { last_received: receiver, position: None }, sender, stop.clone()));
+        let run = tokio::spawn(source.run(
+            Resume { last_received: receiver, position: None, meter: Meter::default() },
+            sender,
+            stop.clone(),
+        ));
         Self { signals, last_received, stop, run, seen: Vec::new(), _password: password }
     }
 
@@ -71,7 +75,7 @@ impl Reader {
     async fn until<T>(&mut self, what: &str, pick: impl Fn(&Signal) -> Option<T>) -> T {
         loop {
             let signal = match timeout(PATIENCE, self.signals.recv()).await {
-                Ok(Some(signal)) => signal,
+                Ok(Some(heard)) => heard.signal,
                 ended => panic!("{what} did not come ({ended:?}); seen: {:#?}", self.seen),
             };
             self.seen.push(match &signal {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use hmac::{Hmac, KeyInit, Mac};
 use mail_parser::{Message, MessageParser};
 use redflag::{
-    model::{alert::Role, delivery::State, ids::Seq, turn::Counts},
+    model::{alert::Role, books::Counts, delivery::State, ids::Seq},
     store::Reader,
 };
 use sha2::Sha256;

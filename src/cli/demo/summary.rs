@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::catcher::Catchers;
 use crate::{
-    model::{alert::Role, delivery::State, turn::Counts},
+    model::{alert::Role, books::Counts, delivery::State},
     simulator::Stats,
     store::{Reader, StoreError},
 };
@@ -90,7 +90,7 @@ impl Summary {
             ),
             line(
                 "entries in them = journaled + already had",
-                now.elements - old.elements,
+                (now.elements + now.given_back) - (old.elements + old.given_back),
                 (now.journaled - old.journaled) + (now.already_had - old.already_had),
             ),
             line("events journaled = judged", now.journaled - old.journaled, now.evaluated - old.evaluated),

@@ -45,7 +45,7 @@ use crate::{
     model::{
         ids::Ids,
         names::FeedName,
-        signal::{Connection, Signal},
+        signal::{Connection, Heard, Meter, Signal},
         time::Clock,
     },
 };
@@ -151,9 +151,9 @@ impl Source {
     }
 
     /// Connects, reads, and connects again until `stop` is cancelled or nobody takes the signals any more.
-    pub async fn run(mut self, resume: Resume, signals: mpsc::Sender<Signal>, stop: CancellationToken) {
+    pub async fn run(mut self, resume: Resume, signals: mpsc::Sender<Heard>, stop: CancellationToken) {
         self.plan.resume(resume.position.as_deref());
-        let outlet = Outlet { signals, stop, grace: self.limits.timing.close_grace };
+        let outlet = Outlet { signals, meter: resume.meter.clone(), stop, grace: self.limits.timing.close_grace };
         let Err(Over) = self.cycle(&resume, &outlet).await;
         tracing::info!(feed = %self.feed, "the feed has stopped");
     }
@@ -242,7 +242,8 @@ struct Over;
 
 /// The way out: the bounded channel, and the wish to stop.
 struct Outlet {
-    signals: mpsc::Sender<Signal>,
+    signals: mpsc::Sender<Heard>,
+    meter: Meter,
     stop: CancellationToken,
     /// How long a full channel may hold up a stop.
     grace: Duration,
@@ -251,10 +252,10 @@ struct Outlet {
 impl Outlet {
     /// Hands a signal on, waiting for a place where there is none. Says how long it waited.
     async fn send(&self, signal: Signal) -> Result<Duration, Over> {
-        let signal = match self.signals.try_send(signal) {
+        let heard = match self.signals.try_send(Heard { signal, read: self.meter.read() }) {
             Ok(()) => return Ok(Duration::ZERO),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Over),
-            Err(mpsc::error::TrySendError::Full(signal)) => signal,
+            Err(mpsc::error::TrySendError::Full(heard)) => heard,
         };
         let begun = Instant::now();
         let too_late = async {
@@ -263,7 +264,7 @@ impl Outlet {
         };
         tokio::select! {
             biased;
-            sent = self.signals.send(signal) => sent.map_err(|_| Over)?,
+            sent = self.signals.send(heard) => sent.map_err(|_| Over)?,
             () = too_late => return Err(Over),
         }
         Ok(begun.elapsed().max(Duration::from_nanos(1)))

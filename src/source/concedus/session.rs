@@ -173,6 +173,9 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), Stop> {
         self.heard = true;
+        if is_message(message.as_ref()) {
+            self.outlet.meter.count();
+        }
         match message {
             Some(Ok(Message::Text(text))) => self.frame(Vec::from(tungstenite::Bytes::from(text))).await,
             Some(Ok(Message::Binary(bytes))) => self.frame(Vec::from(bytes)).await,
@@ -388,4 +391,15 @@ impl<'a> Session<'a> {
             Err(_) => Err(Stop::End(End::Dead(self.limits.dead_after))),
         }
     }
+}
+
+/// What came off the socket and becomes a signal, whole or as its refusal.
+fn is_message(message: Option<&Result<Message, tungstenite::Error>>) -> bool {
+    matches!(
+        message,
+        Some(
+            Ok(Message::Text(_) | Message::Binary(_))
+                | Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) | tungstenite::Error::Utf8(_))
+        )
+    )
 }

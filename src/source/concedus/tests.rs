@@ -43,7 +43,7 @@ async fn token_endpoint(statuses: &'static [u16]) -> (String, watch::Receiver<us
 }
 
 struct Bench {
-    signals: mpsc::Receiver<Signal>,
+    signals: mpsc::Receiver<Heard>,
     stop: CancellationToken,
     run: tokio::task::JoinHandle<()>,
     _last_received: watch::Sender<Option<crate::model::time::Timestamp>>,
@@ -79,12 +79,13 @@ impl Bench {
         let (last, last_received) = watch::channel(None);
         let (sender, signals) = mpsc::channel(4);
         let stop = CancellationToken::new();
-        let run = tokio::spawn(source.run(Resume { last_received, position: None }, sender, stop.clone()));
+        let run =
+            tokio::spawn(source.run(Resume { last_received, position: None, meter: Meter::default() }, sender, stop.clone()));
         Self { signals, stop, run, _last_received: last, _password: password }
     }
 
     async fn next(&mut self) -> Signal {
-        timeout(PATIENCE, self.signals.recv()).await.expect("no signal came").expect("the source ended")
+        timeout(PATIENCE, self.signals.recv()).await.expect("no signal came").expect("the source ended").signal
     }
 
     async fn expect_state(&mut self) -> Connection {

@@ -13,7 +13,7 @@ use crate::{
 
 /// A source under way, and what it says.
 struct Run {
-    signals: mpsc::Receiver<Signal>,
+    signals: mpsc::Receiver<Heard>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), SourceError>>,
     position: Option<String>,
@@ -26,7 +26,8 @@ fn start(path: &Path, follow: bool, position: Option<String>) -> Run {
     let source = Source { look_every: Duration::from_millis(2), ..Source::new(FeedName::new("file"), config, Arc::new(clock)) };
     let (sender, signals) = mpsc::channel(1);
     let stop = CancellationToken::new();
-    let resume = super::super::Resume { last_received: watch::channel(None).1, position: position.clone() };
+    let resume =
+        super::super::Resume { last_received: watch::channel(None).1, position: position.clone(), meter: Meter::default() };
     let task = tokio::spawn(source.run(resume, sender, stop.clone()));
     Run { signals, stop, task, position }
 }
@@ -34,7 +35,10 @@ fn start(path: &Path, follow: bool, position: Option<String>) -> Run {
 impl Run {
     /// The next signal in few words.
     async fn next(&mut self) -> String {
-        let signal = tokio::time::timeout(Duration::from_secs(20), self.signals.recv()).await.expect("a signal in time");
+        let signal = tokio::time::timeout(Duration::from_secs(20), self.signals.recv())
+            .await
+            .expect("a signal in time")
+            .map(|heard| heard.signal);
         match signal {
             None => "over".to_owned(),
             Some(Signal::Frame(frame)) => {

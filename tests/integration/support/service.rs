@@ -39,13 +39,15 @@ pub struct Place {
     folder: TempDir,
     /// `$REDFLAG_LOG`.
     pub log_level: &'static str,
+    /// Further variables of the service.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 impl Place {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("rules")).unwrap();
-        Self { folder, log_level: "info" }
+        Self { folder, log_level: "info", variables: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -99,6 +101,7 @@ impl Place {
             .arg(self.path("redflag.toml"))
             .env_remove("JOURNAL_STREAM")
             .env("REDFLAG_LOG", self.log_level)
+            .envs(self.variables.iter().cloned())
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
