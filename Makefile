@@ -33,6 +33,7 @@ fmt: ## Formatting is as rustfmt.toml says
 .PHONY: clippy
 clippy: ## Lints, warnings refused
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test reliability -- -D warnings
 
 .PHONY: deny
 deny: ## Licences, bans, sources and advisories of the dependencies
@@ -42,6 +43,11 @@ deny: ## Licences, bans, sources and advisories of the dependencies
 docs: ## The documentation builds, and its links lead somewhere
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --lib --document-private-items
 	@python3 tests/setup/links.py
+
+.PHONY: reliability
+reliability: ## Real faults, up to three hours, as root: a table and target/reliability.json. ROWS="R1 R9" runs some
+	@tests/setup/tests.sh reliability
+	$(CARGO) test --locked --test reliability -- $(ROWS)
 
 .PHONY: bench
 bench: setup ## The figures of docs/performance.md, as a table and in target/bench/

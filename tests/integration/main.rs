@@ -6,12 +6,19 @@ mod books;
 mod commands;
 mod concedus;
 mod docs;
+// The rows of `make reliability` are part of this binary so that a few of their trials can be tests.
+#[path = "../reliability/harness/mod.rs"]
+#[allow(dead_code, reason = "all of it is used by tests/reliability")]
+mod harness;
 mod kills;
 mod layering;
 mod mail;
 mod packaging;
 mod path;
 mod reload;
+#[path = "../reliability/rows/mod.rs"]
+#[allow(dead_code, reason = "all of it is used by tests/reliability")]
+mod rows;
 mod rule_pack;
 mod sandbox;
 mod support;

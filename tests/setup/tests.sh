@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts in place what the tests need: Debian packages (packages.txt beside this file) and the Python of target/tools/venv with every
-# tests/**/requirements.txt. Quick when all is there; touches nothing outside target/ but missing packages.
+# Puts in place what the tests need: Debian packages (packages.txt beside this file, and the lists that are named as arguments:
+# `tests.sh reliability`) and the Python of target/tools/venv with every tests/**/requirements.txt. Quick when all is there; touches nothing outside target/ but missing packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -40,8 +40,10 @@ install() {
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-mapfile -t packages < <(sed 's/#.*//; s/[[:space:]]//g; /^$/d' tests/setup/packages.txt)
-install "${packages[@]}"
+for list in packages "$@"; do
+    mapfile -t packages < <(sed 's/#.*//; s/[[:space:]]//g; /^$/d' "tests/setup/$list.txt")
+    install "${packages[@]}"
+done
 
 mapfile -t requirements < <(find tests -name requirements.txt | sort)
 venv=target/tools/venv

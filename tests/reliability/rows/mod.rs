@@ -1,0 +1,21 @@
+//! The rows, one file each, and the list of those that must be run.
+
+use anyhow::bail;
+
+use crate::harness::{Bench, Row};
+
+pub mod r01;
+
+/// What has to hold before a release. A row that is not run counts as failed.
+pub const REQUIRED: [&str; 20] = [
+    "R1", "R2", "R3", "R4", "R5", "R6", "R7", "R8", "R9", "R10", "R13", "R14", "R15", "R16", "R17", "R18", "R20", "R21", "R22",
+    "R26",
+];
+
+/// Runs one row in full.
+pub async fn run(row: &str, bench: &Bench) -> anyhow::Result<Row> {
+    match row {
+        "R1" => r01::run(bench).await,
+        _ => bail!("there is no such row yet"),
+    }
+}
