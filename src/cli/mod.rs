@@ -13,6 +13,7 @@ pub mod man;
 pub mod rules;
 pub mod run;
 pub mod simulate;
+mod supervisor;
 pub mod test;
 
 use std::{ffi::OsString, fmt::Write as _, io::Write as _, path::PathBuf};

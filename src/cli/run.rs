@@ -4,7 +4,11 @@ use clap::Args;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, Global, counted, talk};
+use super::{
+    Exit, Global, counted,
+    supervisor::{self, tell},
+    talk,
+};
 use crate::{
     config::Config,
     engine::{self, Running, reload::Report},
@@ -39,7 +43,11 @@ pub async fn run(_: &RunArgs, global: &Global) -> anyhow::Result<Exit> {
         counted(config.channels.len(), "channel"),
         running.http
     ));
-    tell(&[NotifyState::Ready, NotifyState::Status(&status(&running))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&running.status())]);
+    if let Some(period) = supervisor::watchdog() {
+        // Until the process ends: a stop that hangs must not hang for ever, either.
+        tokio::spawn(supervisor::feed(running.progress.clone(), period, running.status_line()));
+    }
     loop {
         tokio::select! {
             Some(()) = hangup.recv() => reload(&running, &config, global).await,
@@ -84,20 +92,8 @@ async fn reload(running: &Running, config: &Config, global: &Global) {
     // The log and the operators' alarms tell how it went.
     let report: Option<Report> = running.reload(false).await;
     let state = match &report {
-        Some(report) if report.is_good() => status(running),
-        _ => format!("{}; the last reload had errors, see the log", status(running)),
+        Some(report) if report.is_good() => running.status(),
+        _ => format!("{}; the last reload had errors, see the log", running.status()),
     };
     tell(&[NotifyState::Ready, NotifyState::Status(&state)]);
-}
-
-fn status(running: &Running) -> String {
-    let live = running.live.load();
-    format!("{} live, generation {}", counted(live.rules.len(), "rule"), live.hash.short())
-}
-
-/// Without systemd there is nobody to tell.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd can't be told");
-    }
 }

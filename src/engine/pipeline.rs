@@ -39,8 +39,9 @@ use crate::{
     rules::{evaluate::Evaluator, set::Generation},
     store::{Journal, StoreError},
     telemetry::{
-        Metrics,
+        Metrics, Progress,
         metrics::{ChannelOutcome, Feed, FeedTopic, RuleOutcome},
+        progress::{Hand, IDLE_TICK},
     },
 };
 
@@ -80,6 +81,7 @@ pub struct Parts {
     pub signals: mpsc::Receiver<Heard>,
     pub control: mpsc::Receiver<Control>,
     pub leak: Leak,
+    pub progress: Progress,
 }
 
 /// The engine. Runs on one thread with a large stack, in a runtime of its own.
@@ -94,12 +96,17 @@ pub struct Pipeline {
     /// Who waits for the alarms among the effects.
     told: Vec<mpsc::Sender<()>>,
     judgements: Vec<Judgement>,
+    /// Tick with each commit and each event, and when there is nothing to do.
+    committing: Hand,
+    judging: Hand,
 }
 
 impl Pipeline {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
+            committing: parts.progress.hand("committing"),
+            judging: parts.progress.hand("judging"),
             parts,
             evaluator: Evaluator::new(),
             arrived: VecDeque::with_capacity(BATCH),
@@ -180,12 +187,14 @@ impl Pipeline {
 
     /// Waits for a frame, a word from the control side, a quiet period's end, or the stop.
     async fn wait(&mut self, stop: &CancellationToken) {
+        self.committing.tick();
+        self.judging.tick();
         if !self.arrived.is_empty() {
             return;
         }
         let now = self.parts.clock.now();
         let pause =
-            self.parts.desk.next_end().map_or(LOOK_AGAIN, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(LOOK_AGAIN));
+            self.parts.desk.next_end().map_or(IDLE_TICK, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(IDLE_TICK));
         let mut frames = Vec::new();
         tokio::select! {
             count = self.parts.signals.recv_many(&mut frames, BATCH), if !self.feeds_ended => {
@@ -308,6 +317,7 @@ impl Pipeline {
 
     /// What may be told only once it is on disk.
     fn after_commit(&self, sent: &Sent) {
+        self.committing.tick();
         sent.told.iter().for_each(answer);
         for channel in &sent.channels {
             if let Some(wake) = self.parts.wake.get(channel) {
@@ -339,6 +349,7 @@ impl Pipeline {
     }
 
     fn judge(&mut self, events: &[Event]) {
+        self.judging.tick();
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         let generation = Arc::clone(&self.parts.generation);
         for event in events {
@@ -362,6 +373,7 @@ impl Pipeline {
                 }
                 self.conclude(&judgement, event, &generation);
             }
+            self.judging.tick();
         }
         // Two batches of one turn: no other generation comes in between.
         let from = self.effects.judged.map_or(first.seq, |judged| judged.from);
@@ -506,9 +518,6 @@ fn count_due(books: &mut Books, effects: &Effects, before: usize) {
         }
     }
 }
-
-/// How long the engine sleeps at most when nothing happens.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a turn made true once it is committed.
 struct Sent {

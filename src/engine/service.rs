@@ -43,7 +43,7 @@ use crate::{
     },
     source::{self, Resume, concedus},
     store::{self, Journal, Outbox, SqliteStore, StoreError},
-    telemetry::Metrics,
+    telemetry::{Metrics, Progress},
 };
 
 /// Frames that may wait between the sockets and the engine; a full queue stops reading the socket.
@@ -88,6 +88,8 @@ type Dispatchers = JoinSet<(ChannelName, Result<(), StoreError>)>;
 pub struct Running {
     pub store: SqliteStore,
     pub metrics: Arc<Metrics>,
+    /// Whether the path gets on.
+    pub progress: Progress,
     pub live: Arc<ArcSwap<Generation>>,
     /// Where `/healthz`, `/readyz` and `/metrics` are.
     pub http: SocketAddr,
@@ -163,6 +165,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let auditor = Auditor::new(store.reader().clone(), Arc::clone(&clock), Arc::clone(&metrics), meters.clone())?;
     let last = journal.last()?;
     metrics.last_sequence.set(i64::try_from(last.0).unwrap_or(i64::MAX));
+    let progress = Progress::default();
     let parts = Parts {
         journal: Arc::clone(&journal),
         clock: Arc::clone(&clock),
@@ -189,13 +192,15 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         signals: signals_in,
         control: control_in,
         leak,
+        progress: progress.clone(),
     };
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
 
     let health = Health::new(Arc::clone(&metrics), config.feeds.keys().cloned().collect());
     tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
-    let dispatchers = spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &stop_rest);
+    let dispatchers =
+        spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &progress, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
     super::reload::announce(&first_load, &live.load(), &control).await;
     let owed = store.reader().owed()?.into_iter().filter(|(channel, _)| !config.channels.contains_key(channel));
@@ -213,6 +218,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     Ok(Running {
         store,
         metrics,
+        progress,
         live,
         http,
         reports,
@@ -229,6 +235,23 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
 }
 
 impl Running {
+    /// How it is, in one line.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.status_line()()
+    }
+
+    /// [`Running::status`] for whoever outlives the borrow.
+    pub fn status_line(&self) -> impl Fn() -> String + Send + 'static {
+        let (live, health) = (Arc::clone(&self.live), self.health.clone());
+        move || {
+            let live = live.load();
+            let rules = format!("{} rules live, generation {}", live.rules.len(), live.hash.short());
+            let reasons = health.reasons();
+            if reasons.is_empty() { rules } else { format!("{rules}; not ready: {}", reasons.join("; ")) }
+        }
+    }
+
     /// Asks for a reload. The answer is none when the service is stopping or the load failed as a whole (the log and an alarm say why).
     pub async fn reload(&self, confirm: bool) -> Option<Report> {
         let (answer, report) = oneshot::channel();
@@ -442,6 +465,7 @@ fn spawn_dispatchers(
     clock: &Arc<dyn Clock>,
     wake: &HashMap<ChannelName, Arc<Notify>>,
     control: &mpsc::Sender<Control>,
+    progress: &Progress,
     stop: &CancellationToken,
 ) -> Dispatchers {
     let (notices, mut told) = mpsc::channel(256);
@@ -468,6 +492,7 @@ fn spawn_dispatchers(
             ids: Ids::random(),
             wake: wake.get(&name).cloned().unwrap_or_default(),
             notices: notices.clone(),
+            progress: progress.hand(format!("channel {name}")),
         };
         let stop = stop.clone();
         dispatchers.spawn(async move { (name, outbox::run(options, work, stop).await) });

@@ -20,6 +20,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     store::{Outbox, StoreError},
+    telemetry::progress::{Hand, IDLE_TICK},
 };
 
 /// Renders a leased delivery for its channel and sends it once.
@@ -45,6 +46,8 @@ pub struct Work {
     /// Woken when deliveries of this channel were committed.
     pub wake: Arc<Notify>,
     pub notices: mpsc::Sender<Notice>,
+    /// Ticks with each round, at least every [`IDLE_TICK`].
+    pub progress: Hand,
 }
 
 /// How an attempt ended, for metrics and operators. It holds no payload.
@@ -66,9 +69,6 @@ pub struct Notice {
     pub told: Option<mpsc::Sender<()>>,
 }
 
-/// How long a dispatcher sleeps at most before it looks again, woken or not.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
 /// Sends until `stop`; what is under way then is finished first (bounded by the attempt's time-out).
 ///
 /// # Errors
@@ -79,6 +79,7 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
     // A lease outlives the attempt, so that nobody else sends the same meanwhile.
     let lease = chrono::TimeDelta::from_std(timeout * 2 + Duration::from_secs(10)).unwrap_or(chrono::TimeDelta::MAX);
     loop {
+        work.progress.tick();
         let free = options.parallel.saturating_sub(under_way.len());
         if free > 0 && !stop.is_cancelled() {
             let now = work.clock.now();
@@ -110,7 +111,7 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
             continue;
         }
         let full = under_way.len() >= options.parallel;
-        let pause = if full { LOOK_AGAIN } else { until_due(&options.channel, &work)? };
+        let pause = if full { IDLE_TICK } else { until_due(&options.channel, &work)? };
         tokio::select! {
             Some(done) = under_way.join_next() => {
                 let mut finished = vec![done];
@@ -124,7 +125,7 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
                 conclude(&options, &mut work, finished.collect()).await?;
             }
             () = work.wake.notified(), if !full => {}
-            () = tokio::time::sleep(pause), if !full => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled(), if !stop.is_cancelled() => {}
         }
     }
@@ -132,7 +133,7 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
 
 fn until_due(channel: &ChannelName, work: &Work) -> Result<Duration, StoreError> {
     let due = work.outbox.next_due(channel)?;
-    Ok(due.map_or(LOOK_AGAIN, |due| (due - work.clock.now()).to_std().unwrap_or(Duration::ZERO).min(LOOK_AGAIN)))
+    Ok(due.map_or(IDLE_TICK, |due| (due - work.clock.now()).to_std().unwrap_or(Duration::ZERO).min(IDLE_TICK)))
 }
 
 async fn conclude(options: &Options, work: &mut Work, finished: Vec<(Leased, Outcome)>) -> Result<(), StoreError> {

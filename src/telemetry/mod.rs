@@ -2,5 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+pub mod progress;
 
 pub use metrics::Metrics;
+pub use progress::Progress;

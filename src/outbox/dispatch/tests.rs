@@ -16,6 +16,7 @@ use crate::{
         time::{ManualClock, Span},
     },
     store::Pending,
+    telemetry::Progress,
 };
 
 struct Row {
@@ -160,6 +161,7 @@ async fn run_until(rows: &Arc<Rows>, sender: Arc<dyn Sender>, enough: usize) -> 
         ids: Ids::seeded(2),
         wake: Arc::new(Notify::new()),
         notices,
+        progress: Progress::default().hand("test"),
     };
     let dispatcher = tokio::spawn(run(options, work, stop.clone()));
     let mut seen = Vec::new();
@@ -225,6 +227,7 @@ async fn a_dead_letter_that_nobody_can_be_told_about_stays_owed() {
         ids: Ids::seeded(2),
         wake: Arc::new(Notify::new()),
         notices,
+        progress: Progress::default().hand("test"),
     };
     let options = Options { channel: "mail".into(), retry: RetryConfig::default(), parallel: 1 };
     let dispatcher = tokio::spawn(run(options, work, stop.clone()));
