@@ -21,6 +21,15 @@ pub struct RunArgs {}
 /// The configuration can't be used, the service can't start, or it broke.
 pub async fn run(_: &RunArgs, global: &Global) -> anyhow::Result<Exit> {
     global.start_log();
+    let ended = serve(global).await;
+    if let Err(error) = &ended {
+        // `systemctl status` shows it beside the exit code.
+        tell(&[NotifyState::Stopping, NotifyState::Status(&engine::chain(error.as_ref()))]);
+    }
+    ended
+}
+
+async fn serve(global: &Global) -> anyhow::Result<Exit> {
     // Before anything else: a signal that comes during the start must not be lost.
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -53,10 +62,7 @@ pub async fn run(_: &RunArgs, global: &Global) -> anyhow::Result<Exit> {
             Some(()) = hangup.recv() => reload(&running, &config, global).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            error = running.failed() => {
-                tell(&[NotifyState::Stopping, NotifyState::Status("broke; see the log")]);
-                return Err(error.into());
-            }
+            error = running.failed() => return Err(error.into()),
         }
     }
     tell(&[NotifyState::Stopping]);

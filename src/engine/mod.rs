@@ -2,6 +2,7 @@
 
 mod absence;
 mod auditor;
+mod damage;
 mod health;
 mod intake;
 mod leak;

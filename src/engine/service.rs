@@ -203,6 +203,10 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &progress, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
     super::reload::announce(&first_load, &live.load(), &control).await;
+    // Told once, however often it is killed before that is on disk.
+    for aside in store.reader().untold_set_aside(clock.now() - chrono::TimeDelta::days(7))? {
+        let _ = control.send(Control::Alarm(super::damage::alarm(&aside))).await;
+    }
     let owed = store.reader().owed()?.into_iter().filter(|(channel, _)| !config.channels.contains_key(channel));
     for (channel, count) in owed {
         tracing::error!(%channel, count, "deliveries are owed on a channel that the configuration no longer has");

@@ -10,17 +10,23 @@
 //!
 //! Promises: an answer comes after the fsync; a request commits wholly or not at all, and a bad one fails alone; after an error that
 //! means the disk can't be trusted nothing is acknowledged any more, nothing is tried again, and the process is told to stop; a
-//! second owner and a newer schema are refused.
+//! second owner and a newer schema are refused; no byte of the database or its log that changed by itself is believed: a damaged store
+//! is set aside at the start, and a fresh one begun.
 
+mod aside;
 mod books;
 mod deliveries;
+mod guard;
+mod mark;
 mod open;
+mod pages;
 mod query;
 mod read;
 mod rows;
 mod schema;
 mod sqlite;
 mod traits;
+mod wal;
 mod write;
 mod writer;
 
@@ -28,7 +34,7 @@ mod writer;
 mod tests;
 
 pub use open::{DATABASE, OnFatal, Opened, Options};
-pub use query::{AlertRow, AttemptRow, AuditRow, DeliveryRow, QuarantineRow};
+pub use query::{AlertRow, AttemptRow, AuditRow, DeliveryRow, QuarantineRow, SetAside};
 pub use read::Reader;
 pub use sqlite::SqliteStore;
 pub use traits::{Journal, Outbox, Pending, StoreError};

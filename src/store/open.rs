@@ -1,4 +1,5 @@
-//! Opening: the folder, the lock, the connections, the schema. Reads nothing that grows with the journal.
+//! Opening: the folder, the lock, whether the files can be trusted, the connections, the schema. Only the look at the files grows with the
+//! journal (a quarter of a second a gigabyte that the machine still has in memory).
 
 use std::{
     fmt,
@@ -13,7 +14,9 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, params};
 
 use super::{
-    StoreError,
+    StoreError, aside,
+    guard::{self, Damage, Guard},
+    mark::Facts,
     rows::{Whole, failed},
     schema::{self, MIGRATIONS},
     writer::Marks,
@@ -47,6 +50,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub on_fatal: OnFatal,
     pub(super) durably: Durably,
+    /// How long a start after a clean stop looks at the pages before it leaves the rest to the writer.
+    pub(super) patience: Duration,
 }
 
 impl Options {
@@ -58,6 +63,7 @@ impl Options {
             clock: Arc::new(SystemClock),
             on_fatal: Arc::new(|_| std::process::exit(74)),
             durably: Arc::new(|connection| connection.execute_batch("COMMIT")),
+            patience: Duration::from_millis(500),
         }
     }
 
@@ -83,7 +89,7 @@ impl fmt::Debug for Options {
 pub struct Opened {
     /// The last owner did not close the store: events above the cursor may hold what stopped it.
     pub unclean: bool,
-    /// Where a damaged store was moved; a fresh one was begun. (Not done yet: a damaged store is an error.)
+    /// Where a damaged store was moved; a fresh one was begun.
     pub set_aside: Option<PathBuf>,
 }
 
@@ -95,6 +101,9 @@ pub(super) struct Owned {
     pub connection: Connection,
     pub marks: Marks,
     pub opened: Opened,
+    pub guard: Guard,
+    /// Open from before SQLite's own connections until after them: closing any descriptor of a file gives up the process's locks on it.
+    pub file: Arc<File>,
 }
 
 /// Takes the folder and its database.
@@ -104,17 +113,67 @@ pub(super) fn own(options: &Options) -> Result<Owned, StoreError> {
     }
     make_folder(&options.data_dir)?;
     let lock = take_lock(&options.data_dir.join(LOCK))?;
-    let path = options.data_dir.join(DATABASE);
-    make_file(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
-    let (connection, marks, unclean) = take_database(&path, options.clock.now()).map_err(|error| damaged(error, &path))?;
-    Ok(Owned { path, lock, connection, marks, opened: Opened { unclean, set_aside: None } })
+    aside::resume(&options.data_dir)?;
+    let taken = match take(options)? {
+        Ok(taken) => taken,
+        Err((damage, facts)) => {
+            let aside = aside::begin_anew(&options.data_dir, &damage, facts.as_ref(), options.clock.now())?;
+            let path = options.data_dir.join(DATABASE);
+            let mut taken = take(options)?.map_err(|(damage, _)| StoreError::Damaged { path, detail: damage.what })?;
+            taken.opened.set_aside = Some(aside);
+            taken
+        }
+    };
+    let Taken { path, connection, marks, opened, guard, file } = taken;
+    Ok(Owned { path, lock, connection, marks, opened, guard, file })
 }
 
-fn take_database(path: &Path, now: Timestamp) -> Result<(Connection, Marks, bool), StoreError> {
+struct Taken {
+    path: PathBuf,
+    connection: Connection,
+    marks: Marks,
+    opened: Opened,
+    guard: Guard,
+    file: Arc<File>,
+}
+
+/// Looks at the files and opens them; what is damaged is answered with what the mark beside it says.
+fn take(options: &Options) -> Result<Result<Taken, (Damage, Option<Facts>)>, StoreError> {
+    let (folder, now) = (options.data_dir.as_path(), options.clock.now());
+    let path = folder.join(DATABASE);
+    let file = make_file(&path).map(Arc::new).map_err(|source| StoreError::File { path: path.clone(), source })?;
+    let mut found = guard::look(folder, &file, options.patience)
+        .map_err(|source| StoreError::Guard { operation: "checking the store", source })?;
+    if let Some(damage) = found.damage.take() {
+        return Ok(Err((damage, found.facts)));
+    }
+    let (connection, marks, unclean) = match take_database(&path, now, found.ask_sqlite).map_err(|error| damaged(error, &path)) {
+        Err(StoreError::Damaged { detail, .. }) => return Ok(Err((Damage::somewhere(detail), found.facts))),
+        taken => taken?,
+    };
+    let frames = frames(&connection).map_err(failed("reading the length of the write-ahead log"))?;
+    let guard = Guard::begin(folder, Arc::clone(&file), found, marks, &connection, frames)?;
+    Ok(Ok(Taken { path, connection, marks, opened: Opened { unclean, set_aside: None }, guard, file }))
+}
+
+/// An empty store with the newest schema.
+pub(super) fn begin(path: &Path, now: Timestamp) -> Result<Connection, StoreError> {
+    let operation = "beginning a store";
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI;
+    let mut connection = connect(path, flags).map_err(failed(operation))?;
+    for_writing(&connection).map_err(failed(operation))?;
+    schema::migrate(&mut connection, MIGRATIONS, now)?;
+    Ok(connection)
+}
+
+fn take_database(path: &Path, now: Timestamp, ask: bool) -> Result<(Connection, Marks, bool), StoreError> {
     let operation = "opening the store";
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed(operation))?;
     schema::inspect(&connection, path, MIGRATIONS)?;
     for_writing(&connection).map_err(failed(operation))?;
+    if ask && let Some(damage) = guard::asked(&connection)? {
+        return Err(StoreError::Damaged { path: path.to_owned(), detail: damage.what });
+    }
     schema::migrate(&mut connection, MIGRATIONS, now)?;
     let clean: bool = connection.query_row("SELECT clean FROM service", [], |row| row.get(0)).map_err(failed(operation))?;
     connection
@@ -148,14 +207,22 @@ pub(super) fn connect_stranger(path: &Path) -> Result<Connection, StoreError> {
     look().map_err(|error| damaged(error, path))
 }
 
-/// The last journaled event: the end of a B-tree, not a scan.
+/// Frames in the write-ahead log; none is moved.
+fn frames(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .query_row("PRAGMA wal_checkpoint(noop)", [], |row| row.get::<_, i64>(1))
+        .map(|log| u64::try_from(log).unwrap_or_default())
+}
+
+/// The last journaled event: the end of a B-tree, not a scan. A store that followed a damaged one goes on from its end.
 pub(super) fn last(connection: &Connection) -> rusqlite::Result<Seq> {
-    connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| Ok(Seq(row.get::<_, Whole>(0)?.0)))
+    let end = "SELECT coalesce((SELECT max(seq) FROM events), (SELECT max(last) FROM set_aside), 0)";
+    connection.query_row(end, [], |row| Ok(Seq(row.get::<_, Whole>(0)?.0)))
 }
 
 /// The cursor: the ledger's end.
 pub(super) fn judged(connection: &Connection) -> rusqlite::Result<Seq> {
-    let end = "SELECT coalesce((SELECT to_seq FROM ledger ORDER BY from_seq DESC LIMIT 1), 0)";
+    let end = "SELECT coalesce((SELECT to_seq FROM ledger ORDER BY from_seq DESC LIMIT 1), (SELECT max(last) FROM set_aside), 0)";
     connection.query_row(end, [], |row| Ok(Seq(row.get::<_, Whole>(0)?.0)))
 }
 
@@ -207,7 +274,7 @@ fn take_lock(path: &Path) -> Result<File, StoreError> {
 }
 
 /// Only the owner may read it; SQLite gives its side files the same mode.
-fn make_file(path: &Path) -> io::Result<File> {
+pub(super) fn make_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 

@@ -77,6 +77,23 @@ pub struct QuarantineRow {
     pub digest: Digest,
 }
 
+/// A damaged store that was set aside before this one was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    pub at: Timestamp,
+    /// Below the store's folder.
+    pub folder: String,
+    pub found: String,
+    /// The highest sequence that was ever given.
+    pub last: Seq,
+    /// Up to here events were judged, and what they caused is either sent or owed by this store.
+    pub judged: Seq,
+    /// Whether the deliveries that were owed are owed by this store.
+    pub owed_carried: bool,
+    /// Whether back-fill knows from when to ask.
+    pub receipts_known: bool,
+}
+
 /// A line of the audit record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
@@ -149,6 +166,23 @@ impl Reader {
 
     pub fn dead_letter_count(&self) -> Result<u64, StoreError> {
         self.count("counting dead letters", "SELECT count(*) FROM deliveries WHERE state = 'dead'")
+    }
+
+    /// Stores set aside since then of which no message tells yet.
+    pub fn untold_set_aside(&self, since: Timestamp) -> Result<Vec<SetAside>, StoreError> {
+        let sql = "SELECT at, folder, found, last, judged, owed_carried, receipts_known FROM set_aside WHERE at > ?1 AND NOT EXISTS \
+                   (SELECT 1 FROM messages WHERE created_at >= set_aside.at AND instr(facts, set_aside.folder) > 0) ORDER BY n";
+        self.rows("reading which stores were set aside", sql, params![since.timestamp_micros()], |row| {
+            Ok(SetAside {
+                at: row.get::<_, At>(0)?.0,
+                folder: row.get(1)?,
+                found: row.get(2)?,
+                last: Seq(row.get::<_, Whole>(3)?.0),
+                judged: Seq(row.get::<_, Whole>(4)?.0),
+                owed_carried: row.get(5)?,
+                receipts_known: row.get(6)?,
+            })
+        })
     }
 
     /// Bytes set aside that nobody has looked at.

@@ -1,6 +1,7 @@
 //! Reading the journal: a few read connections, each used by one thread at a time, none of which ever waits for the writer.
 
 use std::{
+    fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -42,16 +43,18 @@ pub struct Reader(Arc<Pool>);
 struct Pool {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    /// See [`open::Owned::file`]; goes after the connections.
+    _file: Option<Arc<File>>,
 }
 
 impl Reader {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self(Arc::new(Pool { path, idle: Mutex::new(Vec::new()) }))
+    pub(super) fn new(path: PathBuf, file: Arc<File>) -> Self {
+        Self(Arc::new(Pool { path, idle: Mutex::new(Vec::new()), _file: Some(file) }))
     }
 
     pub(super) fn of_stranger(path: PathBuf) -> Result<Self, StoreError> {
         let first = open::connect_stranger(&path)?;
-        Ok(Self(Arc::new(Pool { path, idle: Mutex::new(vec![first]) })))
+        Ok(Self(Arc::new(Pool { path, idle: Mutex::new(vec![first]), _file: None })))
     }
 
     /// Lends a connection.
@@ -103,7 +106,10 @@ impl Reader {
     pub(super) fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError> {
         self.with("reading when a feed was last heard", |connection| {
             connection
-                .prepare_cached("SELECT max(received_at) FROM events WHERE feed = ?1")?
+                .prepare_cached(
+                    "SELECT coalesce((SELECT max(received_at) FROM events WHERE feed = ?1), \
+                     (SELECT received_at FROM carried_receipts WHERE feed = ?1))",
+                )?
                 .query_row(params![feed.as_str()], |row| row.get::<_, Option<At>>(0).map(|at| at.map(|at| at.0)))
         })
     }

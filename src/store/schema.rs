@@ -20,12 +20,13 @@ pub(super) struct Migration {
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "the alert path", sql: include_str!("schema/0001.sql") },
     Migration { name: "books from independent counts", sql: include_str!("schema/0002.sql") },
+    Migration { name: "damaged stores set aside", sql: include_str!("schema/0003.sql") },
 ];
 
 /// Whether this redflag may use the file.
 ///
 /// # Errors
-/// [`StoreError::NewerSchema`]; [`StoreError::Damaged`] when it is another program's.
+/// [`StoreError::NewerSchema`]; [`StoreError::Foreign`].
 pub(super) fn inspect(connection: &Connection, path: &Path, migrations: &[Migration]) -> Result<(), StoreError> {
     let known = known(migrations);
     let found = pragma(connection, "user_version")?;
@@ -42,7 +43,7 @@ pub(super) fn inspect(connection: &Connection, path: &Path, migrations: &[Migrat
     if application == APPLICATION || (application == 0 && found == 0 && empty()?) {
         return Ok(());
     }
-    Err(StoreError::Damaged { path: path.to_owned(), detail: "it is no store of redflag".to_owned() })
+    Err(StoreError::Foreign { path: path.to_owned() })
 }
 
 /// Brings the file to the newest version.

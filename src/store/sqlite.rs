@@ -55,14 +55,15 @@ impl Drop for Shared {
 }
 
 impl SqliteStore {
-    /// Takes the folder (made if missing, for its owner only), its lock and its database. Does not depend on how much is journaled.
+    /// Takes the folder (made if missing, for its owner only), its lock and its database. A damaged store is set aside, and a fresh one
+    /// begun: see [`Opened::set_aside`].
     ///
     /// # Errors
-    /// A second owner, a newer schema, a damaged or foreign file, an SQLite that may lose commits, or what the system refuses.
+    /// A second owner, a newer schema, a foreign file, an SQLite that may lose commits, or what the system refuses.
     pub fn open(options: Options) -> Result<(Self, Opened), StoreError> {
         let owned = open::own(&options)?;
         let opened = owned.opened.clone();
-        let reader = Reader::new(owned.path.clone());
+        let reader = Reader::new(owned.path.clone(), Arc::clone(&owned.file));
         let committed = Arc::new(Committed::new(owned.marks));
         let (requests, waiting) = sync_channel(WAITING);
         let writer = Writer::new(owned, options, waiting, Arc::clone(&committed));

@@ -1,5 +1,6 @@
 //! The store against a real file; each test in a folder of its own.
 
+mod damage;
 mod failing;
 mod journal;
 mod opening;

@@ -134,6 +134,12 @@ pub enum StoreError {
         "{path} was written by a newer redflag (schema {found}, this one knows {known}): run that version, or restore a backup"
     )]
     NewerSchema { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} is no store of redflag; data_dir must name a folder of redflag's own")]
+    Foreign { path: PathBuf },
+    #[error("{operation} failed beside the database")]
+    Guard { operation: &'static str, source: std::io::Error },
+    #[error("{path} is damaged, and its files can't be set aside")]
+    Aside { path: PathBuf, source: std::io::Error },
     #[error("{path} is damaged: {detail}")]
     Damaged { path: PathBuf, detail: String },
     #[error("SQLite {found} may lose commits (WAL reset); {needed} is the first that does not")]

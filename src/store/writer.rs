@@ -3,10 +3,11 @@
 
 use std::{
     fs::File,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::Receiver,
+        mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
@@ -16,7 +17,8 @@ use tokio::sync::oneshot;
 
 use super::{
     StoreError, deliveries,
-    open::{Durably, OnFatal, Options, Owned},
+    guard::{Guard, SEEN},
+    open::{DATABASE, Durably, OnFatal, Options, Owned},
     rows::failed,
     write::{self, Note},
 };
@@ -120,6 +122,9 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     on_fatal: OnFatal,
     durably: Durably,
+    guard: Guard,
+    /// A log that readers keep from being moved is not tried again before it has this many frames.
+    again: i64,
     /// Held until the thread ends.
     _lock: File,
 }
@@ -134,6 +139,8 @@ impl Writer {
             clock: options.clock,
             on_fatal: options.on_fatal,
             durably: options.durably,
+            guard: owned.guard,
+            again: 0,
             _lock: owned.lock,
         }
     }
@@ -141,6 +148,10 @@ impl Writer {
     /// Until the last handle is gone, the store is closed, or the disk can't be trusted.
     pub fn run(mut self) {
         if let Err(error) = self.serve() {
+            if matches!(&error, StoreError::Sqlite { source, .. } if source.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
+            {
+                self.guard.suspect();
+            }
             tracing::error!(error = %chain(&error), "the disk can't be trusted: redflag stops, the journal tells the rest at the next start");
             (self.on_fatal)(&error);
         }
@@ -149,8 +160,9 @@ impl Writer {
 
     /// Fails only when the process must stop.
     fn serve(&mut self) -> Result<(), StoreError> {
-        while let Some(group) = self.next_group() {
+        while let Some(group) = self.next_group()? {
             let mut replies = self.commit(&group)?;
+            self.remember(&group, &replies)?;
             let closing = matches!(group.last(), Some(Request::Close(_)));
             if closing && let Err(error) = self.finish() {
                 if distrust(&error) {
@@ -166,18 +178,51 @@ impl Writer {
                 return Ok(());
             }
             self.shorten_log()?;
+            self.look_on()?;
         }
         Ok(())
     }
 
+    /// The mark says what is committed before anybody is answered.
+    fn remember(&mut self, group: &[Request], replies: &[Result<Reply, StoreError>]) -> Result<(), StoreError> {
+        for (request, reply) in group.iter().zip(replies) {
+            if let (Request::Commit(turn, _), Ok(_)) = (request, reply) {
+                self.guard.note(turn);
+            }
+        }
+        let (log, _) = self.checkpoint("noop")?;
+        self.guard.committed(u64::try_from(log).unwrap_or_default(), self.marks).map_err(beside("marking what is committed"))
+    }
+
+    /// Whether the files are still there, and a little of what the start left to look at.
+    fn look_on(&mut self) -> Result<(), StoreError> {
+        self.guard.still_there().map_err(beside("looking for the store's files"))?;
+        if !self.guard.has_rest() {
+            return Ok(());
+        }
+        match self.guard.look_on().map_err(beside("checking the store's pages"))? {
+            None => Ok(()),
+            Some(detail) => Err(StoreError::Damaged { path: DATABASE.into(), detail }),
+        }
+    }
+
     /// Waits for a request and takes what waits behind it; nothing behind a [`Request::Close`].
-    fn next_group(&self) -> Option<Vec<Request>> {
-        let mut group = vec![self.requests.recv().ok()?];
+    fn next_group(&mut self) -> Result<Option<Vec<Request>>, StoreError> {
+        let first = loop {
+            let wait = if self.guard.has_rest() { Duration::ZERO } else { SEEN };
+            match self.requests.recv_timeout(wait) {
+                Ok(request) => break Some(request),
+                Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) => self.look_on()?,
+            }
+        };
+        let Some(first) = first else { return Ok(None) };
+        let mut group = vec![first];
         while group.len() < GROUP && !matches!(group.last(), Some(Request::Close(_))) {
             let Ok(request) = self.requests.try_recv() else { break };
             group.push(request);
         }
-        Some(group)
+        Ok(Some(group))
     }
 
     /// One transaction for the group. When a request fails, everything is done again, each request in a savepoint of its own, so that
@@ -267,23 +312,47 @@ impl Writer {
     }
 
     /// Moves a long write-ahead log into the database; the readers' snapshots stay. A failed fsync here is as bad as in a commit.
-    fn shorten_log(&self) -> Result<(), StoreError> {
+    fn shorten_log(&mut self) -> Result<(), StoreError> {
         let (log, moved) = self.checkpoint("noop")?;
-        if log - moved >= LONG {
-            let (log, moved) = self.checkpoint("passive")?;
-            tracing::debug!(log, moved, "the write-ahead log was moved into the database");
+        if log - moved >= LONG && log >= self.again {
+            let whole = self.move_log("passive", log)?;
+            self.again = if whole { 0 } else { log + LONG };
         }
         Ok(())
     }
 
+    /// Moves the log into the database, its sums first. Answers whether all of it was moved: a reader may be in the way.
+    fn move_log(&mut self, mode: &str, log: i64) -> Result<bool, StoreError> {
+        let pages = match self.guard.foretell(u64::try_from(log).unwrap_or_default()) {
+            Ok(pages) => pages,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(%error, "the write-ahead log stays long");
+                return Ok(false);
+            }
+            Err(source) => return Err(beside("writing the sums of the store's pages")(source)),
+        };
+        let (log, moved) = self.checkpoint(mode)?;
+        tracing::debug!(log, moved, "the write-ahead log was moved into the database");
+        if log == 0 || moved < log {
+            return Ok(false);
+        }
+        self.guard.moved(pages).map_err(beside("writing the sums of the store's pages")).map(|()| true)
+    }
+
     /// Everything into the database, and only then the mark of a clean stop.
-    fn finish(&self) -> Result<(), StoreError> {
+    fn finish(&mut self) -> Result<(), StoreError> {
         let operation = "closing the store";
         // A reader that is still busy only leaves the log longer.
         self.connection.busy_timeout(Duration::from_millis(250)).map_err(failed(operation))?;
-        self.checkpoint("truncate")?;
+        let (log, _) = self.checkpoint("noop")?;
+        self.move_log("full", log)?;
         self.connection.execute("UPDATE service SET clean = 1", []).map_err(failed(operation))?;
-        self.checkpoint("truncate")?;
+        let (log, _) = self.checkpoint("noop")?;
+        self.guard.committed(u64::try_from(log).unwrap_or_default(), self.marks).map_err(beside("marking what is committed"))?;
+        if self.move_log("full", log)? {
+            self.checkpoint("truncate")?;
+            self.guard.closed().map_err(beside("marking the clean stop"))?;
+        }
         Ok(())
     }
 
@@ -315,6 +384,11 @@ impl Writer {
     }
 }
 
+/// What failed in a file beside the database.
+fn beside(operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError::Guard { operation, source }
+}
+
 /// Every request of the group fails for the same reason, unless the process must stop.
 fn all_failed(group: &[Request], error: StoreError) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
     if distrust(&error) {
@@ -326,7 +400,9 @@ fn all_failed(group: &[Request], error: StoreError) -> Result<Vec<Result<Reply, 
 
 /// Whether the error means that the disk can't be trusted. A full disk is not of this kind: SQLite rolls back, and nothing is lost.
 fn distrust(error: &StoreError) -> bool {
-    let StoreError::Sqlite { source, .. } = error else { return false };
+    let StoreError::Sqlite { source, .. } = error else {
+        return matches!(error, StoreError::Guard { .. } | StoreError::Damaged { .. });
+    };
     matches!(
         source.sqlite_error_code(),
         Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly)

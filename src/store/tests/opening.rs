@@ -101,15 +101,17 @@ fn a_file_that_is_no_store_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(DATABASE);
     fs::write(&path, "not a database, but somebody's letter".repeat(100)).unwrap();
-    let error = SqliteStore::open(options(&folder)).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(fs::read_to_string(&path).unwrap().starts_with("not a database"));
+    let (store, opened) = open(&folder);
+    let aside = opened.set_aside.expect("set aside");
+    assert!(fs::read_to_string(aside.join(DATABASE)).unwrap().starts_with("not a database"), "renamed, not changed");
+    drop(store);
 
-    fs::remove_file(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(DATABASE);
     rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
     let error = SqliteStore::open(options(&folder)).unwrap_err();
     insta::assert_snapshot!(
         error.to_string().replace(&folder.path().display().to_string(), "DIR"),
-        @"DIR/redflag.db is damaged: it is no store of redflag"
+        @"DIR/redflag.db is no store of redflag; data_dir must name a folder of redflag's own"
     );
 }

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::store::{
     DATABASE, StoreError,
+    guard::{MARK, SUMS},
     schema::{MIGRATIONS, Migration, inspect, migrate},
 };
 
@@ -63,6 +64,10 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(store);
     let path = folder.path().join(DATABASE);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    // A newer redflag would have kept these.
+    for beside in [SUMS, MARK] {
+        std::fs::remove_file(folder.path().join(beside)).unwrap();
+    }
     for error in [SqliteStore::open(options(&folder)).unwrap_err(), SqliteStore::read_only(&path).unwrap_err()] {
         assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error}");
     }
