@@ -16,6 +16,7 @@ use super::{
     functions, lint,
     lists::Lists,
     literal::{Literal, Node, Place},
+    native::Native,
     rehearsal,
     rule::{CompiledRule, Script},
     sandbox,
@@ -114,7 +115,7 @@ impl Compiler {
         }
         let mut sources: BTreeMap<String, Arc<[u8]>> =
             closure.iter().map(|(path, module)| (format!("{path}.rhai"), Arc::clone(&module.bytes))).collect();
-        let imports = sources.keys().cloned().collect();
+        let imports: Vec<String> = sources.keys().cloned().collect();
         let hash = closure_hash(bytes, &sources);
         sources.insert(file.to_owned(), Arc::clone(bytes));
 
@@ -162,6 +163,8 @@ impl Compiler {
         let [when, severity, subject, details, send_to] = ENTRY_POINTS.map(has);
         let script = (!functions.is_empty()).then(|| Script {
             when,
+            // Imports are statements of the file that run first, and may fail.
+            native: if imports.is_empty() { Native::lower(&functions, &parts.settings).map(Arc::new) } else { None },
             severity,
             subject,
             details,

@@ -13,6 +13,7 @@
 //!
 //! Checking allocates nothing.
 
+mod guards;
 mod parse;
 mod path;
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::{
     convert,
     functions::Host,
     lists::Lists,
+    native,
     rule::{CompiledRule, Script},
     sandbox::{self, Sandbox},
     set::Generation,
@@ -78,12 +79,14 @@ struct Prepared {
 /// The event in Rhai's form, made when the first rule asks for it.
 struct Lazy<'a> {
     event: &'a Event,
+    /// For rules that need no interpreter.
+    seen: native::Seen<'a>,
     converted: Option<Dynamic>,
 }
 
 impl<'a> Lazy<'a> {
     fn new(event: &'a Event) -> Self {
-        Self { event, converted: None }
+        Self { event, seen: native::Seen::new(event), converted: None }
     }
 
     fn converted(&mut self) -> &Dynamic {
@@ -169,13 +172,17 @@ impl Evaluator {
         if !rule.condition.holds(event.event, lists) {
             return None;
         }
-        if rule.script.is_some() {
+        let native = self.native(rule, event, lists, settings);
+        if native == Some(false) {
+            return None;
+        }
+        if rule.script.as_ref().is_some_and(|script| script.has_answers() || native.is_none() && script.when) {
             // Before the fuse is lit: else the first rule that asks would pay for all.
             event.converted();
         }
-        let settings = settings.map(convert::dynamic);
+        let converted = settings.map(convert::dynamic);
         self.sandbox.fuse.arm(sandbox::FUSE);
-        let verdict = self.attempt(rule, event, settings.as_ref());
+        let verdict = self.attempt(rule, event, converted.as_ref(), native);
         if !self.sandbox.fuse.has_blown() {
             self.prepare(rule).slow = false;
             return verdict;
@@ -186,15 +193,35 @@ impl Evaluator {
         }
         tracing::warn!(rule = %rule.card.id, "a rule took too long; it is asked again with more time");
         self.sandbox.fuse.arm(sandbox::SECOND_FUSE);
-        let verdict = self.attempt(rule, event, settings.as_ref());
+        let native = self.native(rule, event, lists, settings);
+        let verdict = self.attempt(rule, event, converted.as_ref(), native);
         self.prepare(rule).slow = self.sandbox.fuse.has_blown();
         verdict
     }
 
-    fn attempt(&mut self, rule: &CompiledRule, event: &mut Lazy<'_>, settings: Option<&Dynamic>) -> Option<Verdict> {
+    /// What `when` answers without the interpreter; none: that has to be asked.
+    fn native(&mut self, rule: &CompiledRule, event: &Lazy<'_>, lists: &Lists, settings: Option<&Value>) -> Option<bool> {
+        let native = rule.script.as_ref()?.native.as_ref()?;
+        if settings.is_some_and(|settings| !native::settings_fit(settings)) {
+            return None;
+        }
         // Left over from a rule that did not match.
         self.host.take_unknown_words();
-        if let Some(script) = rule.script.as_ref().filter(|script| script.when) {
+        native.when(&event.seen, &native::World { settings: settings.unwrap_or(&rule.settings), lists, host: &self.host })
+    }
+
+    fn attempt(
+        &mut self,
+        rule: &CompiledRule,
+        event: &mut Lazy<'_>,
+        settings: Option<&Dynamic>,
+        native: Option<bool>,
+    ) -> Option<Verdict> {
+        if native.is_none() {
+            // Left over from a rule that did not match, or from half an answer.
+            self.host.take_unknown_words();
+        }
+        if let Some(script) = rule.script.as_ref().filter(|script| script.when && native.is_none()) {
             match self.when(rule, script, event, settings) {
                 Ok(true) => {}
                 Ok(false) => return None,

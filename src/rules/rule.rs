@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{condition::Condition, rehearsal::Case, set::Modules, subject::Subject};
+use super::{condition::Condition, native::Native, rehearsal::Case, set::Modules, subject::Subject};
 use crate::model::{card::Card, value::Value};
 
 /// One rule file, ready to judge.
@@ -31,6 +31,8 @@ pub struct Script {
     /// The whole file.
     pub ast: rhai::AST,
     pub when: bool,
+    /// `when` in a form that needs no interpreter; none where nothing of it could be lowered.
+    pub native: Option<Arc<Native>>,
     pub severity: bool,
     pub subject: bool,
     pub details: bool,
@@ -39,4 +41,12 @@ pub struct Script {
     pub imports: Vec<String>,
     /// These modules as the rule was compiled with them: a last good rule keeps its own while others go on with newer ones.
     pub modules: Arc<Modules>,
+}
+
+impl Script {
+    /// Whether a match asks it for more.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        self.severity || self.subject || self.details || self.send_to
+    }
 }

@@ -49,6 +49,15 @@ pub const WIDEST_CALL: usize = 8;
 /// The stack that an evaluating thread needs, in bytes: text and equality of nested arrays recurse natively.
 pub const STACK: usize = 16 * 1024 * 1024;
 
+/// The longest text, in bytes.
+pub const STRING_SIZE: usize = 32 * 1024;
+
+/// The most entries of a list, those of lists inside counted. More than these, nested, overflow a 2 MiB stack when they are turned into text.
+pub const ARRAY_SIZE: usize = 1024;
+
+/// The most members of a map, those of maps inside counted.
+pub const MAP_SIZE: usize = 512;
+
 /// Modules that one evaluation may load.
 const MODULES: usize = 8;
 
@@ -274,10 +283,9 @@ fn limited(host: &Arc<Host>, modules: Arc<Mount>) -> Engine {
         .set_max_operations(OPERATIONS)
         .set_max_call_levels(16)
         .set_max_expr_depths(64, 32)
-        .set_max_string_size(32 * 1024)
-        // More than 1,024 nested arrays overflow a 2 MiB stack when they are turned into text.
-        .set_max_array_size(1024)
-        .set_max_map_size(512)
+        .set_max_string_size(STRING_SIZE)
+        .set_max_array_size(ARRAY_SIZE)
+        .set_max_map_size(MAP_SIZE)
         .set_max_strings_interned(256)
         .set_max_variables(128)
         .set_max_functions(64)

@@ -87,6 +87,12 @@ impl Path {
         &self.first
     }
 
+    /// The name, if it is nothing but the name of one of the topic's own fields.
+    #[must_use]
+    pub fn plain(&self) -> Option<&str> {
+        (self.rest.is_empty() && self.common.is_none()).then_some(self.first.as_ref())
+    }
+
     /// Whether it names one of the fields that every event has.
     #[must_use]
     pub fn is_common(&self) -> bool {

@@ -17,6 +17,8 @@ use crate::{
     },
     rules::{
         condition::Condition,
+        lint::functions_of,
+        native::Native,
         set::{Module, Modules},
         subject::Subject,
     },
@@ -92,14 +94,16 @@ fn compiled(id: &str, script: &str) -> CompiledRule {
         hash: Digest::of(format!("{id}{script}").as_bytes()),
     };
     let watched = Value::List(vec![Value::from("Nationality")]);
+    let settings = Value::Map([("watched", watched)].into_iter().collect());
     CompiledRule {
         card: Arc::new(card),
         condition: Condition::always(),
         subject: None,
         masked_subject: Some(Subject::parse("Differs for {personKey}").unwrap()),
-        settings: Value::Map([("watched", watched)].into_iter().collect()),
+        settings: settings.clone(),
         script: Some(Script {
             when: has("when"),
+            native: Native::lower(&functions_of(&ast).unwrap(), &settings).map(Arc::new),
             severity: has("severity"),
             subject: has("subject"),
             details: has("details"),
@@ -443,6 +447,7 @@ fn importing(script: &str, modules: &[(&str, &str)]) -> CompiledRule {
     };
     let mut rule = compiled("A", script);
     let imported = rule.script.as_mut().unwrap();
+    imported.native = None;
     imported.imports = modules.iter().map(|(path, _)| format!("{path}.rhai")).collect();
     imported.modules =
         Arc::new(Modules::of(modules.iter().map(|(path, text)| ((*path).to_owned(), Arc::new(module(text)))).collect()));

@@ -52,7 +52,15 @@ impl Host {
         self.unknown.take()
     }
 
-    fn country(&self, text: &str) -> String {
+    /// A compiled pattern; none if it can't be used.
+    #[must_use]
+    pub fn pattern(&self, pattern: &str) -> Option<Arc<regex::Regex>> {
+        self.patterns.get(pattern).ok()
+    }
+
+    /// A country's code, or the folded text, which is noted as unknown.
+    #[must_use]
+    pub fn country(&self, text: &str) -> String {
         country::code(text).map_or_else(
             || {
                 let word = text::fold(text);

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{AST, Stmt};
 
+pub use shape::{Link, callback, variable};
+
 use super::{
     codes,
     compile::ENTRY_POINTS,
