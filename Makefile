@@ -22,6 +22,10 @@ else
 	$(CARGO) test --locked --no-fail-fast
 endif
 
+.PHONY: differential
+differential: ## Ten million generated pairs of rule and event: native against interpreted
+	REDFLAG_PAIRS=10000000 $(CARGO) test --locked --release --lib native_and_interpreted -- --nocapture
+
 .PHONY: lint
 lint: fmt clippy ## Formatting and lints
 

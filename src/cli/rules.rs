@@ -7,12 +7,19 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use super::{Exit, Global, counted, folder, print, talk};
+use crate::{
+    model::card::Card,
+    rules::plan::{self, Plan},
+};
 
 #[derive(Args, Debug)]
 pub struct RulesArgs {
     /// The rules' folder, in the place of the configured one
     #[arg(long, value_name = "FOLDER")]
     rules: Option<PathBuf>,
+    /// Show what each rule costs: the field by which events find it, and which line of `when` needs the interpreter
+    #[arg(long)]
+    plan: bool,
 }
 
 /// # Errors
@@ -20,7 +27,13 @@ pub struct RulesArgs {
 pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<Exit> {
     let folders = folder::open(global, args.rules.as_deref(), &[])?;
     let rules: Vec<_> = folders.iter().flat_map(|folder| &folder.loaded.generation.rules).collect();
-    if global.is_json() {
+    if args.plan {
+        let plans = folders.iter().flat_map(|folder| {
+            let generation = &folder.loaded.generation;
+            generation.rules.iter().filter(|rule| rule.card.stage.runs()).map(|rule| (&*rule.card, plan::of(generation, rule)))
+        });
+        print(&if global.is_json() { plans_json(plans)? } else { plans_text(plans) })?;
+    } else if global.is_json() {
         let rules: Vec<_> = rules
             .iter()
             .map(|rule| {
@@ -65,4 +78,31 @@ pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<Exit> {
     }
     talk(&format!("not loaded: {}; `redflag check` says why", broken.into_iter().collect::<Vec<_>>().join(", ")));
     Ok(Exit::Findings)
+}
+
+fn plans_json<'a>(plans: impl Iterator<Item = (&'a Card, Plan)>) -> anyhow::Result<String> {
+    let plans: Vec<_> = plans
+        .map(|(card, plan)| {
+            let keys: serde_json::Map<_, _> = plan.keys.into_iter().map(|(topic, key)| (topic, json!(key))).collect();
+            let interpreted: Vec<_> =
+                plan.interpreted.iter().map(|place| json!({"line": place.line, "what": place.what})).collect();
+            json!({"id": card.id, "file": card.file, "evaluated": plan.how.as_str(), "foundBy": keys, "interpreted": interpreted})
+        })
+        .collect();
+    Ok(format!("{}\n", serde_json::to_string(&plans)?))
+}
+
+fn plans_text<'a>(plans: impl Iterator<Item = (&'a Card, Plan)>) -> String {
+    let mut text = String::new();
+    for (card, plan) in plans {
+        text += &format!("{}  {}\n", card.id, plan.how.as_str());
+        for (topic, key) in plan.keys {
+            text += &format!("    {topic}: {}\n", key.as_deref().unwrap_or("every event"));
+        }
+        for place in plan.interpreted {
+            let line = place.line.map_or_else(String::new, |line| format!(":{line}"));
+            text += &format!("    {}{line}: {} needs the interpreter\n", card.file, place.what);
+        }
+    }
+    text
 }

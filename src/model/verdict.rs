@@ -11,7 +11,7 @@ pub struct Judgement {
     pub verdict: Verdict,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Match(Box<Finding>),
     /// It could not be decided; open to be judged again. Never "no match".

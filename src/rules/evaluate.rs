@@ -55,6 +55,8 @@ pub struct Evaluator {
     world: Option<World>,
     /// Settings and quiet paths by a rule's hash, for the generation in force.
     prepared: HashMap<Digest, Prepared>,
+    /// Rules that the event at hand could concern; kept for its room.
+    asked: Vec<u32>,
 }
 
 /// What host functions may reach, and of which generation.
@@ -105,14 +107,26 @@ impl Evaluator {
     pub fn new() -> Self {
         let host = Host::new();
         let sandbox = Sandbox::new(&host);
-        Self { host, sandbox, scope: Scope::new(), world: None, prepared: HashMap::new() }
+        Self { host, sandbox, scope: Scope::new(), world: None, prepared: HashMap::new(), asked: Vec::new() }
     }
 
     /// Judges an event by all running rules of its topic. Matches and undecided verdicts are appended to `out`, in the generation's order.
     pub fn judge(&mut self, generation: &Generation, event: &Event, out: &mut Vec<Judgement>) -> Tally {
-        let rules = generation.for_topic(&event.topic).iter().filter_map(|index| generation.rules.get(*index as usize));
         self.enter(generation.hash, &generation.lists);
-        self.judge_all(rules, &generation.lists, event, out)
+        let event = Lazy::new(event);
+        let all = generation.for_topic(&event.event.topic);
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.clear();
+        match generation.index(&event.event.topic).filter(|_| event.seen.fits()) {
+            Some(index) => index.candidates(event.event, &mut asked),
+            None => asked.extend_from_slice(all),
+        }
+        let rules = asked.iter().filter_map(|index| generation.rules.get(*index as usize));
+        let mut tally = self.judge_all(rules, &generation.lists, event, out);
+        // What the index leaves out could only say "no match".
+        tally.decided += all.len().saturating_sub(asked.len()) as u64;
+        self.asked = asked;
+        tally
     }
 
     /// One rule's verdict, with other lists and settings where given; none: no match.
@@ -136,10 +150,9 @@ impl Evaluator {
         &mut self,
         rules: impl Iterator<Item = &'a Arc<CompiledRule>>,
         lists: &Lists,
-        event: &Event,
+        mut event: Lazy<'_>,
         out: &mut Vec<Judgement>,
     ) -> Tally {
-        let mut event = Lazy::new(event);
         let mut tally = Tally::default();
         for rule in rules {
             let verdict = self.verdict(rule, &mut event, lists, None);

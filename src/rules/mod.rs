@@ -14,6 +14,7 @@ pub mod lint;
 pub mod lists;
 pub mod literal;
 pub mod native;
+pub mod plan;
 pub mod rehearsal;
 pub mod rule;
 pub mod sandbox;

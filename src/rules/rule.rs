@@ -31,7 +31,7 @@ pub struct Script {
     /// The whole file.
     pub ast: rhai::AST,
     pub when: bool,
-    /// `when` in a form that needs no interpreter; none where nothing of it could be lowered.
+    /// `when` in a form that needs no interpreter; none where the file imports modules or has no `when`.
     pub native: Option<Arc<Native>>,
     pub severity: bool,
     pub subject: bool,

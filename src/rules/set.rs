@@ -12,6 +12,7 @@ use super::{
     codes,
     compile::{Compiled, Compiler, Surroundings},
     diagnostic::Diagnostic,
+    index::{self, TopicIndex},
     lists::Lists,
     literal::Place,
     rule::CompiledRule,
@@ -28,6 +29,8 @@ pub struct Generation {
     /// Every rule, in the order of its id; drafts and retired ones too.
     pub rules: Vec<Arc<CompiledRule>>,
     by_topic: BTreeMap<String, Vec<u32>>,
+    /// None where the set is only tried out.
+    index: BTreeMap<String, TopicIndex>,
     pub lists: Arc<Lists>,
     /// The newest good version of each module. A rule runs with its own: [`super::rule::Script::modules`].
     pub modules: Arc<Modules>,
@@ -128,7 +131,14 @@ impl Generation {
         Self::new(Vec::new(), Arc::new(Lists::empty()), Arc::new(Modules::default()))
     }
 
-    fn new(mut rules: Vec<Arc<CompiledRule>>, lists: Arc<Lists>, modules: Arc<Modules>) -> Self {
+    fn new(rules: Vec<Arc<CompiledRule>>, lists: Arc<Lists>, modules: Arc<Modules>) -> Self {
+        let mut generation = Self::trial(rules, lists, modules);
+        generation.index = index::build(&generation.by_topic, &generation.rules, &generation.lists);
+        generation
+    }
+
+    /// Without the index.
+    fn trial(mut rules: Vec<Arc<CompiledRule>>, lists: Arc<Lists>, modules: Arc<Modules>) -> Self {
         rules.sort_by(|a, b| a.card.id.cmp(&b.card.id));
         let mut by_topic: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.card.stage.runs()) {
@@ -145,13 +155,19 @@ impl Generation {
                 .flat_map(|(file, hash)| [file.as_bytes(), hash.as_bytes().as_slice()])
                 .chain([lists_hash.as_bytes().as_slice(), env!("CARGO_PKG_VERSION").as_bytes()]),
         );
-        Self { hash, rules, by_topic, lists, modules }
+        Self { hash, rules, by_topic, index: BTreeMap::new(), lists, modules }
     }
 
     /// Indices into `rules` of those that run on a canonical topic.
     #[must_use]
     pub fn for_topic(&self, topic: &str) -> &[u32] {
         self.by_topic.get(topic).map_or(&[], Vec::as_slice)
+    }
+
+    /// What an event must show for the rules of a topic.
+    #[must_use]
+    pub fn index(&self, topic: &str) -> Option<&TopicIndex> {
+        self.index.get(topic)
     }
 
     /// The rule of that id.
@@ -215,7 +231,7 @@ pub fn load(
     refuse_duplicates(snapshot, &mut candidates, &mut failed, &mut diagnostics);
 
     // Tests run against the set as it would be: same lists, all candidates.
-    let trial = Generation::new(
+    let trial = Generation::trial(
         candidates.iter().map(|candidate| Arc::clone(&candidate.rule)).collect(),
         Arc::clone(&lists),
         Arc::clone(&modules),

@@ -15,7 +15,8 @@ fn table(table_: &Table, within: &[Box<str>]) -> Vec<Guard> {
     let mut guards: Vec<Guard> = table_.checks.iter().flat_map(|check| of_check(check, within)).collect();
     if let Some(tables) = &table_.any {
         // Of each alternative one; without one for each there is none for all.
-        let alternatives: Option<Vec<Guard>> = tables.iter().map(|alternative| table(alternative, within).into_iter().next()).collect();
+        let alternatives: Option<Vec<Guard>> =
+            tables.iter().map(|alternative| table(alternative, within).into_iter().next()).collect();
         guards.extend(alternatives.and_then(|guards| guards.into_iter().reduce(Guard::or)));
     }
     guards

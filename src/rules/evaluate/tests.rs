@@ -360,7 +360,7 @@ fn outcome(rules: &[Arc<CompiledRule>]) -> (Tally, BTreeMap<String, String>) {
     let generation = Generation::empty();
     let mut evaluator = Evaluator::new();
     evaluator.enter(generation.hash, &generation.lists);
-    let tally = evaluator.judge_all(rules.iter(), &generation.lists, &mismatches(), &mut out);
+    let tally = evaluator.judge_all(rules.iter(), &generation.lists, Lazy::new(&mismatches()), &mut out);
     let said = |verdict: &Verdict| match verdict {
         Verdict::Match(finding) => finding.subject.clone(),
         Verdict::Undecided(undecided) => undecided.kind.as_str().to_owned(),

@@ -45,10 +45,8 @@ impl TopicIndex {
             *shared.entry(test).or_default() += 1;
         }
         let weight = |guard: &Guard| guard.0.iter().map(|test| shared.get(test).copied().unwrap_or(0)).sum::<usize>();
-        let chosen: Vec<(u32, Option<Guard>)> = guarded
-            .iter()
-            .map(|(number, guards)| (*number, guards.iter().min_by_key(|guard| weight(guard)).cloned()))
-            .collect();
+        let chosen: Vec<(u32, Option<Guard>)> =
+            guarded.iter().map(|(number, guards)| (*number, guards.iter().min_by_key(|guard| weight(guard)).cloned())).collect();
         let mut trie = Trie::default();
         let mut always = Vec::new();
         for (number, guard) in &chosen {
@@ -90,7 +88,11 @@ fn guards(topic: &str, known: &'static [Field], rule: &CompiledRule, lists: &Lis
 
 /// Indexes by topic.
 #[must_use]
-pub fn build(by_topic: &BTreeMap<String, Vec<u32>>, rules: &[std::sync::Arc<CompiledRule>], lists: &Lists) -> BTreeMap<String, TopicIndex> {
+pub fn build(
+    by_topic: &BTreeMap<String, Vec<u32>>,
+    rules: &[std::sync::Arc<CompiledRule>],
+    lists: &Lists,
+) -> BTreeMap<String, TopicIndex> {
     by_topic
         .iter()
         .map(|(topic, numbers)| {

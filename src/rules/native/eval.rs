@@ -35,6 +35,12 @@ impl<'a> Seen<'a> {
         let known = topic::find(&event.topic).map_or(&[][..], |topic| topic.fields);
         Self { event, known, fits: fits(Weight::of_map(&event.body, known)) }
     }
+
+    /// Whether it keeps away from the sandbox's limits of sizes; one that does not is the interpreter's for every rule.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.fits
+    }
 }
 
 /// Whether settings keep away from the sandbox's limits of sizes.

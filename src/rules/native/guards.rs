@@ -85,7 +85,8 @@ impl<'n> Search<'n> {
 
     /// One guard for all parts, each of which has one.
     fn of_one(&mut self, parts: impl Iterator<Item = &'n Node>) -> Vec<Guard> {
-        let each: Option<Vec<Guard>> = parts.map(|part| self.guards(part).into_iter().min_by_key(|guard| guard.0.len())).collect();
+        let each: Option<Vec<Guard>> =
+            parts.map(|part| self.guards(part).into_iter().min_by_key(|guard| guard.0.len())).collect();
         each.and_then(|guards| guards.into_iter().reduce(Guard::or)).into_iter().collect()
     }
 
@@ -154,8 +155,8 @@ impl<'n> Search<'n> {
         if op != Comparison::Equal {
             return Vec::new();
         }
-        if let (Node::Common(Common::Topic), Node::Const(Value::Text(topic))) | (Node::Const(Value::Text(topic)), Node::Common(Common::Topic)) =
-            (x, y)
+        if let (Node::Common(Common::Topic), Node::Const(Value::Text(topic)))
+        | (Node::Const(Value::Text(topic)), Node::Common(Common::Topic)) = (x, y)
         {
             return if topic == self.topic { Vec::new() } else { vec![Guard(Vec::new())] };
         }
@@ -260,7 +261,7 @@ impl<'n> Search<'n> {
             Node::Const(_) | Node::Event | Node::Settings | Node::Common(_) => true,
             Node::Slot(slot) => self.meaning(*slot).is_some(),
             Node::Field { of, name } => match of.as_ref() {
-                Node::Event => Common::named(name).is_some() || self.known.iter().any(|field| field.name == **name),
+                Node::Event => Common::named(name).is_some() || self.known.iter().any(|field| *field.name == **name),
                 Node::Settings => self.settings.as_map().is_some_and(|map| map.get(name).is_some()),
                 _ => false,
             },
@@ -286,8 +287,10 @@ impl<'n> Search<'n> {
             Node::Not(inner) => self.is_sure(inner),
             Node::And(parts) | Node::Or(parts) => parts.iter().all(|part| self.is_sure(part)),
             Node::Call(Call::Blank, of) => of.iter().all(|of| self.is_value(of)),
-            Node::Call(Call::Contains, parts) => matches!(parts.as_ref(), [Node::Const(Value::List(values)), Node::Common(Common::Topic)]
-                if values.iter().all(|value| matches!(value, Value::Text(_)))),
+            Node::Call(Call::Contains, parts) => {
+                matches!(parts.as_ref(), [Node::Const(Value::List(values)), Node::Common(Common::Topic)]
+                if values.iter().all(|value| matches!(value, Value::Text(_))))
+            }
             _ => false,
         }
     }

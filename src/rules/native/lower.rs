@@ -40,7 +40,7 @@ pub(super) fn when(functions: &[Function]) -> Option<Native> {
     let bound = [Bound::Event, Bound::Settings];
     let mut names: Names<'_> = when.parameters.iter().zip(bound).map(|(name, bound)| Name::fixed(name, bound)).collect();
     let body = lowering.body(when, &mut names);
-    (body != Node::Unknown).then(|| Native { body, slots: usize::from(lowering.slots), opaque: lowering.opaque })
+    Some(Native { body, slots: usize::from(lowering.slots), opaque: lowering.opaque })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

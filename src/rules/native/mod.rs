@@ -10,11 +10,12 @@
 #[cfg(test)]
 mod differential;
 mod eval;
+mod guards;
 mod host;
 mod ir;
 mod lower;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod text;
 mod value;
 
@@ -35,7 +36,7 @@ pub struct Native {
 }
 
 impl Native {
-    /// Lowers `fn when(event, settings)`; none where there is no such function or nothing of it is understood.
+    /// Lowers `fn when(event, settings)`; none where there is no such function.
     #[must_use]
     pub fn lower(functions: &[Function], settings: &Value) -> Option<Self> {
         lower::when(functions).filter(|_| settings_fit(settings))
@@ -45,6 +46,12 @@ impl Native {
     #[must_use]
     pub fn when(&self, seen: &Seen<'_>, world: &World<'_>) -> Option<bool> {
         eval::when(&self.body, self.slots, seen, world)
+    }
+
+    /// Whether nothing of it is native.
+    #[must_use]
+    pub fn is_interpreted(&self) -> bool {
+        matches!(self.body, ir::Node::Unknown)
     }
 
     /// What is left to Rhai. Empty: all of it is native.
