@@ -1,6 +1,6 @@
 //! `redflag rules`: the rules of the folder, as they would be loaded.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -95,13 +95,14 @@ fn plans_json<'a>(plans: impl Iterator<Item = (&'a Card, Plan)>) -> anyhow::Resu
 fn plans_text<'a>(plans: impl Iterator<Item = (&'a Card, Plan)>) -> String {
     let mut text = String::new();
     for (card, plan) in plans {
-        text += &format!("{}  {}\n", card.id, plan.how.as_str());
+        // Writing to a text never fails.
+        let _ = writeln!(text, "{}  {}", card.id, plan.how.as_str());
         for (topic, key) in plan.keys {
-            text += &format!("    {topic}: {}\n", key.as_deref().unwrap_or("every event"));
+            let _ = writeln!(text, "    {topic}: {}", key.as_deref().unwrap_or("every event"));
         }
         for place in plan.interpreted {
             let line = place.line.map_or_else(String::new, |line| format!(":{line}"));
-            text += &format!("    {}{line}: {} needs the interpreter\n", card.file, place.what);
+            let _ = writeln!(text, "    {}{line}: {} needs the interpreter", card.file, place.what);
         }
     }
     text

@@ -20,13 +20,16 @@ pub(super) struct Trie {
     all: Vec<u32>,
 }
 
+/// The rules behind texts of one length.
+type Starts = HashMap<Box<[u8]>, Vec<u32>>;
+
 /// The rules behind a field's values.
 #[derive(Clone, Debug, Default)]
 struct Leaf {
     texts: HashMap<Box<str>, Vec<u32>>,
     folded: HashMap<Box<str>, Vec<u32>>,
     /// By length.
-    prefixes: Vec<(usize, HashMap<Box<[u8]>, Vec<u32>>)>,
+    prefixes: Vec<(usize, Starts)>,
     ints: HashMap<i64, Vec<u32>>,
     bools: [Vec<u32>; 2],
     nothing: Vec<u32>,
@@ -96,7 +99,7 @@ impl Leaf {
                 }
                 let length = start.len();
                 let at = self.prefixes.iter().position(|(known, _)| *known == length).unwrap_or_else(|| {
-                    self.prefixes.push((length, HashMap::new()));
+                    self.prefixes.push((length, Starts::new()));
                     self.prefixes.len() - 1
                 });
                 note(self.prefixes[at].1.entry(start.as_bytes().into()).or_default(), rule);

@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
             Node::Text(parts) => self.interpolated(parts),
             Node::List(items) => {
                 let items = items.iter().map(|item| self.eval(item)).collect::<Result<Vec<_>, _>>()?;
-                self.made(items)
+                made(items)
             }
             Node::Call(call, arguments) => self.call(*call, arguments),
             Node::Each { what, element, index, parts } => self.each(*what, *element, *index, &parts[0], &parts[1]),
@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
                 self.charge(length)?;
                 let mut items: Vec<Val<'a>> = (0..length).filter_map(|index| value.entry(index)).collect();
                 items.push(item.clone());
-                self.made(items)?
+                made(items)?
             }
             (_, Val::Text(text), _) => Val::Text(Cow::Owned(match (mutator, &*arguments) {
                 (Mutator::Trim, []) => text.trim().to_owned(),
@@ -289,7 +289,7 @@ impl<'a> Run<'a> {
             })),
             _ => return Err(Stop::CantSay),
         };
-        let changed = self.sized(changed)?;
+        let changed = sized(changed)?;
         *self.slot(slot)? = changed;
         Ok(Val::Unit)
     }
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
         let length = list.entries().ok_or(Stop::CantSay)?;
         for index in 0..length {
             if let Some(counter) = counter {
-                *self.slot(counter)? = Val::Int(index as i64);
+                *self.slot(counter)? = Val::whole(index).ok_or(Stop::CantSay)?;
             }
             *self.slot(slot)? = list.entry(index).ok_or(Stop::CantSay)?;
             match self.eval(body) {
@@ -322,17 +322,7 @@ impl<'a> Run<'a> {
                 _ => return Err(Stop::CantSay),
             }
         }
-        self.sized(Val::owned(text))
-    }
-
-    /// A list of a rule's own, within the sandbox's sizes.
-    pub(super) fn made(&mut self, items: Vec<Val<'a>>) -> Answer<'a> {
-        self.sized(Val::Made(Rc::new(items)))
-    }
-
-    /// What a rule made, if it is well within the sandbox's sizes.
-    pub(super) fn sized(&mut self, value: Val<'a>) -> Answer<'a> {
-        if matches!(value, Val::Text(_) | Val::Made(_)) && !fits(value.weight()) { Err(Stop::CantSay) } else { Ok(value) }
+        sized(Val::owned(text))
     }
 
     fn call(&mut self, call: Call, arguments: &'a [Node]) -> Answer<'a> {
@@ -346,7 +336,7 @@ impl<'a> Run<'a> {
             return self.contains(container, item).map(Val::Bool);
         }
         match text::call(call, values) {
-            Some(value) => self.sized(value),
+            Some(value) => sized(value),
             None => host::call(self, call, values),
         }
     }
@@ -379,7 +369,7 @@ impl<'a> Run<'a> {
             let entry = list.entry(at).ok_or(Stop::CantSay)?;
             *self.slot(element)? = entry;
             if let Some(index) = index {
-                *self.slot(index)? = Val::Int(at as i64);
+                *self.slot(index)? = Val::whole(at).ok_or(Stop::CantSay)?;
             }
             let answer = self.eval(body)?;
             if what == Each::Map {
@@ -393,7 +383,7 @@ impl<'a> Run<'a> {
                 (Each::All, false) => return Ok(Val::Bool(false)),
                 (Each::Filter, true) => kept.extend(list.entry(at)),
                 (Each::Find, true) => return list.entry(at).ok_or(Stop::CantSay),
-                (Each::IndexOf, true) => return Ok(Val::Int(at as i64)),
+                (Each::IndexOf, true) => return Val::whole(at).ok_or(Stop::CantSay),
                 _ => {}
             }
         }
@@ -402,9 +392,19 @@ impl<'a> Run<'a> {
             Each::All => Val::Bool(true),
             Each::Find => Val::Unit,
             Each::IndexOf => Val::Int(-1),
-            Each::Filter | Each::Map => return self.made(kept),
+            Each::Filter | Each::Map => return made(kept),
         })
     }
+}
+
+/// A list of a rule's own, within the sandbox's sizes.
+fn made(items: Vec<Val<'_>>) -> Answer<'_> {
+    sized(Val::Made(Rc::new(items)))
+}
+
+/// What a rule made, if it is well within the sandbox's sizes.
+pub(super) fn sized(value: Val<'_>) -> Answer<'_> {
+    if matches!(value, Val::Text(_) | Val::Made(_)) && !fits(value.weight()) { Err(Stop::CantSay) } else { Ok(value) }
 }
 
 fn arithmetic<'a>(op: Operator, x: &Val<'a>, y: &Val<'a>) -> Option<Val<'a>> {

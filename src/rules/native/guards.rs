@@ -162,7 +162,7 @@ impl<'n> Search<'n> {
         }
         for (field, value) in [(x, y), (y, x)] {
             if let (Some(asked), Some(value)) = (self.asked(field), self.constant(value)) {
-                return self.guard(&asked, std::slice::from_ref(value)).into_iter().collect();
+                return guard(&asked, std::slice::from_ref(value)).into_iter().collect();
             }
         }
         Vec::new()
@@ -175,7 +175,7 @@ impl<'n> Search<'n> {
             let is_there = values.iter().any(|value| value.as_str() == Some(self.topic));
             return if is_there { Vec::new() } else { vec![Guard(Vec::new())] };
         }
-        self.asked(item).and_then(|asked| self.guard(&asked, values)).into_iter().collect()
+        self.asked(item).and_then(|asked| guard(&asked, values)).into_iter().collect()
     }
 
     fn of_start(&mut self, parts: &'n [Node]) -> Vec<Guard> {
@@ -186,29 +186,6 @@ impl<'n> Search<'n> {
             }
             _ => Vec::new(),
         }
-    }
-
-    /// One of these values at a place; none if one of them is nothing to look up.
-    fn guard(&self, asked: &Asked, values: &[Value]) -> Option<Guard> {
-        let mut tests = Vec::new();
-        for value in values {
-            let key = match (value, asked.folded) {
-                (Value::Text(text), true) => Key::Folded(text.as_str().into()),
-                // What is folded is a text.
-                (Value::Null | Value::Bool(_) | Value::Int(_), true) => continue,
-                (Value::Text(text), false) => Key::Text(text.as_str().into()),
-                (Value::Int(number), false) => Key::Int(*number),
-                (Value::Bool(value), false) => Key::Bool(*value),
-                (Value::Null, false) => Key::Nothing,
-                (Value::Float(_) | Value::List(_) | Value::Map(_), _) => return None,
-            };
-            let test = Test { place: Place(asked.place.clone()), key };
-            if !tests.contains(&test) {
-                tests.push(test);
-            }
-        }
-        // To ask for the field may fail: an empty guard would hide that.
-        (!tests.is_empty()).then_some(Guard(tests))
     }
 
     /// A field of the event, or of an entry of a list, as it is or folded.
@@ -294,6 +271,29 @@ impl<'n> Search<'n> {
             _ => false,
         }
     }
+}
+
+/// One of these values at a place; none if one of them is nothing to look up.
+fn guard(asked: &Asked, values: &[Value]) -> Option<Guard> {
+    let mut tests = Vec::new();
+    for value in values {
+        let key = match (value, asked.folded) {
+            (Value::Text(text), true) => Key::Folded(text.as_str().into()),
+            // What is folded is a text.
+            (Value::Null | Value::Bool(_) | Value::Int(_), true) => continue,
+            (Value::Text(text), false) => Key::Text(text.as_str().into()),
+            (Value::Int(number), false) => Key::Int(*number),
+            (Value::Bool(value), false) => Key::Bool(*value),
+            (Value::Null, false) => Key::Nothing,
+            (Value::Float(_) | Value::List(_) | Value::Map(_), _) => return None,
+        };
+        let test = Test { place: Place(asked.place.clone()), key };
+        if !tests.contains(&test) {
+            tests.push(test);
+        }
+    }
+    // To ask for the field may fail: an empty guard would hide that.
+    (!tests.is_empty()).then_some(Guard(tests))
 }
 
 /// The list whose length it is.

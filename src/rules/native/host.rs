@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::{
-    eval::{Answer, Run, Stop},
+    eval::{Answer, Run, Stop, sized},
     ir::Call,
     value::Val,
 };
@@ -53,7 +53,7 @@ pub(super) fn call<'a>(run: &mut Run<'a>, call: Call, arguments: &[Val<'a>]) -> 
         _ => None,
     };
     match answer {
-        Some(value) => run.sized(value),
+        Some(value) => sized(value),
         None => Err(Stop::CantSay),
     }
 }
@@ -81,26 +81,37 @@ fn matches<'a>(run: &Run<'a>, x: &Val<'a>, pattern: &str) -> Option<Val<'a>> {
     }))
 }
 
-/// A date or time; none if blank. The outer none: it is neither.
-fn moment(value: &Val<'_>) -> Option<Option<Moment>> {
+enum When {
+    Blank,
+    At(Moment),
+}
+
+/// A date or time; none if it is neither that nor blank.
+fn moment(value: &Val<'_>) -> Option<When> {
     let text = value.text()?;
-    if text.trim().is_empty() { Some(None) } else { Moment::parse(&text).map(Some) }
+    if text.trim().is_empty() { Some(When::Blank) } else { Moment::parse(&text).map(When::At) }
 }
 
 /// A measure of two times; nothing if one is blank.
 fn between<'a>(x: &Val<'a>, y: &Val<'a>, measure: impl Fn(Moment, Moment) -> Option<Val<'a>>) -> Option<Val<'a>> {
     match (moment(x)?, moment(y)?) {
-        (Some(x), Some(y)) => measure(x, y),
+        (When::At(x), When::At(y)) => measure(x, y),
         _ => Some(Val::Unit),
     }
 }
 
 fn weekday<'a>(at: &Val<'a>, zone: Option<&str>) -> Option<Val<'a>> {
     let zone = zone.map(str::parse).transpose().ok()?;
-    Some(moment(at)?.and_then(|at| time::weekday(at, zone)).map_or(Val::Unit, Val::owned))
+    Some(match moment(at)? {
+        When::At(at) => time::weekday(at, zone).map_or(Val::Unit, Val::owned),
+        When::Blank => Val::Unit,
+    })
 }
 
 fn working_hours<'a>(at: &Val<'a>, zone: Option<&str>) -> Option<Val<'a>> {
     let zone = zone.map(str::parse).transpose().ok()?;
-    Some(Val::Bool(moment(at)?.and_then(|at| time::working_hours(at, zone)).unwrap_or(false)))
+    Some(Val::Bool(match moment(at)? {
+        When::At(at) => time::working_hours(at, zone).unwrap_or(false),
+        When::Blank => false,
+    }))
 }

@@ -565,7 +565,6 @@ fn push<'a>(expr: &'a Expr, index: bool, elvis: bool, all: &mut Vec<(Link<'a>, b
 fn holds_return(node: &Node) -> bool {
     match node {
         Node::Return(_) => true,
-        Node::Body(_) | Node::Each { .. } => false,
         Node::Block(nodes)
         | Node::And(nodes)
         | Node::Or(nodes)
@@ -580,7 +579,10 @@ fn holds_return(node: &Node) -> bool {
         Node::Field { of, .. } => holds_return(of),
         Node::Elvis { of, rest, arguments, .. } => holds_return(of) || holds_return(rest) || arguments.iter().any(holds_return),
         Node::For { list, body, .. } => holds_return(list) || holds_return(body),
-        Node::Const(_)
+        // Bodies end it.
+        Node::Body(_)
+        | Node::Each { .. }
+        | Node::Const(_)
         | Node::Range { .. }
         | Node::Event
         | Node::Settings

@@ -84,6 +84,10 @@ impl<'a> Val<'a> {
         }
     }
 
+    pub(super) fn whole(number: usize) -> Option<Self> {
+        i64::try_from(number).ok().map(Self::Int)
+    }
+
     pub(super) fn owned(text: impl Into<String>) -> Self {
         Self::Text(Cow::Owned(text.into()))
     }
@@ -170,12 +174,12 @@ impl<'a> Val<'a> {
             let entry = list.entry(index)?;
             let equal = match (&entry, self) {
                 (Self::Text(entry), Self::Text(item)) => entry == item,
-                // A text is looked up by ours, which compares texts alone.
-                (_, Self::Text(_)) => false,
                 (Self::Unit, Self::Unit) => true,
                 (Self::Bool(entry), Self::Bool(item)) => entry == item,
                 (Self::Int(entry), Self::Int(item)) => entry == item,
-                (Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Text(_), Self::Unit | Self::Bool(_) | Self::Int(_)) => false,
+                // A text is looked up by ours, which compares texts alone.
+                (_, Self::Text(_))
+                | (Self::Unit | Self::Bool(_) | Self::Int(_) | Self::Text(_), Self::Unit | Self::Bool(_) | Self::Int(_)) => false,
                 _ => return None,
             };
             if equal {
