@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use redflag::{
     config::{
-        ChannelConfig, ConcedusConfig, Config, Environment, FeedConfig, Language, Secret, WebhookConfig,
+        ChannelConfig, ConcedusConfig, Config, DelayConfig, Environment, FeedConfig, Language, Secret, WebhookConfig,
         channels::RetryConfig,
         feeds::{BackfillConfig, ByteSize, zone::ZoneName},
         service::{HttpConfig, RulesConfig, SendTo, TemplatesConfig},
@@ -133,6 +133,7 @@ pub fn config(dir: &Path, address: &Feed, rules: &Path, way: ChannelConfig) -> a
         groups: BTreeMap::from([also("mlro"), also("compliance-chat")]),
         operators: SendTo { send_to: vec![channel.to_string()] },
         fallback: SendTo { send_to: vec![channel.to_string()] },
+        delays: DelayConfig::default(),
         channels: BTreeMap::from([(channel.clone(), way)]),
         http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
     };

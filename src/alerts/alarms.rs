@@ -65,6 +65,8 @@ pub struct Alarms {
 struct Told {
     at: Timestamp,
     held_back: u64,
+    /// The one that was held back last.
+    latest: Option<Alarm>,
 }
 
 impl Alarms {
@@ -85,11 +87,33 @@ impl Alarms {
         if let Some(told) = self.told.get_mut(&alarm.key) {
             if now < told.at + Self::PAUSE.delta() {
                 told.held_back += 1;
+                told.latest = Some(alarm.clone());
                 return false;
             }
             held_back = told.held_back;
         }
         self.remember(alarm.key.clone(), now);
+        self.write(alarm, held_back, routes, now, ids, effects);
+        true
+    }
+
+    /// What was held back for as long as it may be is told now; `all`: however short it was, because redflag stops.
+    pub fn end_due(&mut self, all: bool, routes: &Routes, now: Timestamp, ids: &mut Ids, effects: &mut Effects) {
+        let due = |told: &Told| told.held_back > 0 && (all || told.at + Self::PAUSE.delta() <= now);
+        let keys: Vec<String> = self.told.iter().filter(|(_, told)| due(told)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(told) = self.told.get_mut(&key) else { continue };
+            let held_back = std::mem::take(&mut told.held_back);
+            told.at = now;
+            if let Some(latest) = told.latest.take() {
+                let more = if held_back == 1 { "once more".to_owned() } else { format!("{held_back} more times") };
+                let alarm = Alarm { subject: format!("{more}: {}", latest.subject), ..latest };
+                self.write(&alarm, held_back, routes, now, ids, effects);
+            }
+        }
+    }
+
+    fn write(&self, alarm: &Alarm, held_back: u64, routes: &Routes, now: Timestamp, ids: &mut Ids, effects: &mut Effects) {
         let mut notes = alarm.notes.clone();
         if held_back > 0 {
             notes.push(format!("The same was held back {held_back} times since it was last told."));
@@ -123,7 +147,6 @@ impl Alarms {
         };
         effects.deliveries.extend(routes.deliveries(&message, &channels, now, ids));
         effects.messages.push(message);
-        true
     }
 
     fn remember(&mut self, key: String, now: Timestamp) {
@@ -132,7 +155,7 @@ impl Alarms {
         {
             self.told.remove(&oldest);
         }
-        self.told.insert(key, Told { at: now, held_back: 0 });
+        self.told.insert(key, Told { at: now, held_back: 0, latest: None });
     }
 }
 
@@ -186,5 +209,33 @@ mod tests {
         let now = Timestamp::from_timestamp(1_700_003_600, 0).unwrap();
         assert!(alarms.raise(&alarm, &routes(&[]), now, &mut Ids::seeded(1), &mut effects));
         assert_eq!(effects.messages[0].notes, ["The same was held back 2 times since it was last told."]);
+    }
+    #[test]
+    fn what_was_held_back_is_told_when_the_hour_is_over_or_redflag_stops() {
+        let mut alarms = Alarms::new("test", names(&["chat"]));
+        let alarm = |subject: &str| Alarm::new("rule KYC-001 undecided", Severity::High, subject);
+        for (seconds, subject) in [(0, "event 1"), (10, "event 2"), (20, "event 3")] {
+            told(&mut alarms, &[], &alarm(subject), seconds);
+        }
+        let mut end = |all: bool, seconds: i64| {
+            let mut effects = Effects::default();
+            let now = Timestamp::from_timestamp(1_700_000_000 + seconds, 0).unwrap();
+            alarms.end_due(all, &routes(&[]), now, &mut Ids::seeded(1), &mut effects);
+            effects.messages.into_iter().map(|message| message.subject).collect::<Vec<_>>()
+        };
+        assert!(end(false, 3_599).is_empty());
+        assert_eq!(end(false, 3_600), ["2 more times: event 3"]);
+        assert!(end(false, 9_999).is_empty(), "told once");
+        assert!(end(true, 9_999).is_empty());
+        told(&mut alarms, &[], &alarm("event 4"), 3_700);
+        let mut effects = Effects::default();
+        alarms.end_due(
+            true,
+            &routes(&[]),
+            Timestamp::from_timestamp(1_700_003_701, 0).unwrap(),
+            &mut Ids::seeded(1),
+            &mut effects,
+        );
+        assert_eq!(effects.messages[0].subject, "once more: event 4");
     }
 }

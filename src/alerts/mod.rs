@@ -5,8 +5,10 @@
 
 mod alarms;
 mod desk;
+mod outages;
 mod routes;
 
 pub use alarms::{Alarm, Alarms};
 pub use desk::{Desk, Judged};
+pub use outages::{Outages, Standing};
 pub use routes::{Routes, UnknownRecipient, Way};

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::config::DelayConfig;
 use crate::model::{
     alert::Message,
     delivery::NewDelivery,
@@ -36,13 +37,20 @@ pub struct Routes {
     ways: BTreeMap<ChannelName, Way>,
     groups: BTreeMap<String, Vec<ChannelName>>,
     fallback: Vec<String>,
+    delays: DelayConfig,
 }
 
 impl Routes {
     /// `fallback`: the names that stand in where a message would go nowhere.
     #[must_use]
     pub fn new(ways: BTreeMap<ChannelName, Way>, groups: BTreeMap<String, Vec<ChannelName>>, fallback: Vec<String>) -> Self {
-        Self { ways, groups, fallback }
+        Self { ways, groups, fallback, delays: DelayConfig::default() }
+    }
+
+    /// When a delivery counts as late, by severity.
+    #[must_use]
+    pub fn delays(self, delays: DelayConfig) -> Self {
+        Self { delays, ..self }
     }
 
     /// Every name that `send_to` may use.
@@ -93,6 +101,9 @@ impl Routes {
                     identity: (way.identity)(id),
                     due_at: now,
                     expires_at: now + way.give_up.delta(),
+                    severity: message.severity,
+                    purpose: message.purpose,
+                    late_at: Some(now + self.delays.of(message.severity).delta()),
                 });
             }
         }

@@ -19,7 +19,7 @@ pub use feeds::{ConcedusConfig, FeedConfig, JsonlConfig};
 pub use load::{LoadedConfig, LoadedRules, Lookup, Provenance, load, load_rules};
 pub use problem::{ConfigError, Key, Origin, Problem};
 pub use secret::Secret;
-pub use service::{Config, Environment, Language};
+pub use service::{Config, DelayConfig, Environment, Language};
 pub use shape::schema;
 pub use show::show;
 pub use validate::validate;

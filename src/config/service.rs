@@ -6,7 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ChannelConfig, FeedConfig, feeds::zone::ZoneName};
-use crate::model::names::{ChannelName, FeedName};
+use crate::model::{
+    names::{ChannelName, FeedName},
+    severity::Severity,
+    time::Span,
+};
 
 /// `redflag.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,9 +42,11 @@ pub struct Config {
     /// redflag's own alarms.
     #[serde(default)]
     pub operators: SendTo,
-    /// Where messages go that would otherwise go nowhere.
+    /// Where messages go that would otherwise go nowhere, are late, or were given up.
     #[serde(default)]
     pub fallback: SendTo,
+    #[serde(default)]
+    pub delays: DelayConfig,
     #[serde(default)]
     pub http: HttpConfig,
 }
@@ -120,6 +126,33 @@ pub struct TemplatesConfig {
 pub struct SendTo {
     /// Channel or group names.
     pub send_to: Vec<String>,
+}
+
+/// A delivery that is not made by then is late: the operators are told, and its message goes by the fallback as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DelayConfig {
+    pub critical: Span,
+    pub high: Span,
+    /// Of medium severity and below.
+    pub others: Span,
+}
+
+impl DelayConfig {
+    #[must_use]
+    pub fn of(&self, severity: Severity) -> Span {
+        match severity {
+            Severity::Critical => self.critical,
+            Severity::High => self.high,
+            Severity::Medium | Severity::Low | Severity::Info => self.others,
+        }
+    }
+}
+
+impl Default for DelayConfig {
+    fn default() -> Self {
+        Self { critical: Span::from_secs(900), high: Span::from_secs(3_600), others: Span::from_secs(86_400) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

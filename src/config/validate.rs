@@ -56,6 +56,9 @@ pub fn validate(config: &Config) -> Findings {
         }
         retry(&mut at, channel.retry());
     }
+    for (key, span) in [("critical", config.delays.critical), ("high", config.delays.high), ("others", config.delays.others)] {
+        At(&mut findings, "delays".to_owned()).above_zero(key, span);
+    }
     names(config, &mut findings);
     warn(config, &mut findings.warnings);
     findings

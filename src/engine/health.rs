@@ -1,7 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`, on loopback.
 //!
 //! Healthy: the process answers. Ready: the rules are loaded, the journal is caught up, every feed is connected or has ended, and no alarm to the
-//! operators was given up.
+//! operators was given up without reaching anybody.
 
 use std::{
     net::SocketAddr,
@@ -52,7 +52,7 @@ impl Health {
         }
         let dead = self.metrics.dead_alarms.get();
         if dead > 0 {
-            reasons.push(format!("{dead} alarms to the operators were given up"));
+            reasons.push(format!("{dead} alarms reached no operator: see `redflag outbox list`"));
         }
         reasons
     }

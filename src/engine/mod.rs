@@ -13,6 +13,7 @@ pub mod reload;
 pub mod samples;
 mod senders;
 mod service;
+mod warden;
 
 pub use pipeline::BATCH;
 pub use service::{Running, ServiceError, declared, start};

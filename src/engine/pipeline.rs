@@ -57,6 +57,8 @@ pub enum Control {
     /// Judge by this generation from the next batch on. It is kept in the store already.
     Swap(Arc<Generation>),
     Alarm(Alarm),
+    /// What the warden did about deliveries in trouble, with the alarms for it; answered once all of it is committed.
+    Warned(Box<Effects>, Vec<Alarm>, mpsc::Sender<()>),
     /// What the auditor found, with the words for it: both are committed together.
     Audited(Vec<Imbalance>, Vec<Alarm>),
     Notice(outbox::Notice),
@@ -82,6 +84,8 @@ pub struct Parts {
     pub control: mpsc::Receiver<Control>,
     pub leak: Leak,
     pub progress: Progress,
+    /// Woken when a delivery was given up.
+    pub trouble: Arc<Notify>,
 }
 
 /// The engine. Runs on one thread with a large stack, in a runtime of its own.
@@ -150,6 +154,7 @@ impl Pipeline {
                 if stop.is_cancelled() && self.feeds_ended && self.arrived.is_empty() {
                     // The feeds and the reloader are gone; what they said last is still told.
                     self.obey_all();
+                    self.tell_held_back(true);
                     if self.effects.is_empty() {
                         return Ok(());
                     }
@@ -270,6 +275,7 @@ impl Pipeline {
             self.alarm(&alarm);
         }
         self.tell_unreached();
+        self.begin_horizons();
         if !self.effects.deliveries.is_empty() && self.parts.leak.drops(Seam::Outbox) {
             self.effects.deliveries.pop();
         }
@@ -293,6 +299,19 @@ impl Pipeline {
             told: std::mem::take(&mut self.told),
         };
         (turn, sent)
+    }
+
+    /// A delivery's horizon begins when it is written by a service that runs, not when its event was received: after a long stop an old
+    /// alert has its whole series of tries before it. When it is late is counted from the receipt all the same.
+    fn begin_horizons(&mut self) {
+        let now = self.parts.clock.now();
+        for delivery in &mut self.effects.deliveries {
+            let waited = now - delivery.due_at;
+            if waited > chrono::TimeDelta::zero() {
+                delivery.due_at = now;
+                delivery.expires_at = delivery.expires_at.checked_add_signed(waited).unwrap_or(delivery.expires_at);
+            }
+        }
     }
 
     /// A message that no recipient and no fallback takes is kept, and goes nowhere: the operators hear of it, and else the log has it.
@@ -420,6 +439,15 @@ impl Pipeline {
         let owed = self.effects.deliveries.len();
         parts.desk.end_due(now, &parts.routes, &mut parts.ids, &first, &mut self.effects);
         count_due(&mut self.judged_books, &self.effects, owed);
+        self.tell_held_back(false);
+    }
+
+    /// Alarms that were held back so as not to flood anybody: their number is told at the end of the hour, or of the run.
+    fn tell_held_back(&mut self, all: bool) {
+        let parts = &mut self.parts;
+        let owed = self.effects.deliveries.len();
+        parts.alarms.end_due(all, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
+        count_due(&mut self.judged_books, &self.effects, owed);
     }
 
     fn obey_all(&mut self) {
@@ -438,6 +466,14 @@ impl Pipeline {
             Control::Alarm(alarm) => {
                 self.alarm(&alarm);
             }
+            Control::Warned(effects, alarms, answer) => {
+                self.effects.deliveries.extend(effects.deliveries);
+                self.effects.marks.extend(effects.marks);
+                for alarm in &alarms {
+                    self.alarm(alarm);
+                }
+                self.told.push(answer);
+            }
             Control::Audited(imbalances, alarms) => {
                 self.effects.imbalances.extend(imbalances);
                 for alarm in &alarms {
@@ -448,13 +484,11 @@ impl Pipeline {
         }
     }
 
-    /// Answers whether it adds to the effects; else it was told lately.
-    fn alarm(&mut self, alarm: &Alarm) -> bool {
+    fn alarm(&mut self, alarm: &Alarm) {
         let parts = &mut self.parts;
         let owed = self.effects.deliveries.len();
-        let told = parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
+        parts.alarms.raise(alarm, &parts.routes, parts.clock.now(), &mut parts.ids, &mut self.effects);
         count_due(&mut self.judged_books, &self.effects, owed);
-        told
     }
 
     fn notice(&mut self, notice: &outbox::Notice) {
@@ -475,35 +509,10 @@ impl Pipeline {
                 tracing::warn!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
             }
             Next::Dead => {
-                let raised = self.dead_letter(notice);
-                let Some(told) = &notice.told else { return };
-                if raised {
-                    self.told.push(told.clone());
-                } else {
-                    answer(told);
-                }
+                tracing::error!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
+                self.parts.trouble.notify_one();
             }
         }
-    }
-
-    /// Answers whether an alarm was added to the effects.
-    fn dead_letter(&mut self, notice: &outbox::Notice) -> bool {
-        tracing::error!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");
-        if notice.purpose == Purpose::Alarm {
-            // Telling about it the same way would go round in circles; readiness fails instead.
-            self.parts.metrics.dead_alarms.inc();
-            return false;
-        }
-        let what = notice.rule.as_ref().map_or_else(|| "a message".to_owned(), |rule| format!("an alert of rule {rule}"));
-        let alarm = Alarm::new(
-            format!("dead letter {} {}", notice.channel, notice.message),
-            notice.severity.max(Severity::High),
-            format!("Channel {}: {what} was given up", notice.channel),
-        )
-        .note(format!("The last attempt, number {}, ended with: {}.", notice.attempt, notice.detail))
-        .note(format!("The message {} is kept as a dead letter. See to it that its readers learn of it.", notice.message))
-        .broken(notice.channel.clone());
-        self.alarm(&alarm)
     }
 }
 
@@ -514,7 +523,8 @@ fn count_due(books: &mut Books, effects: &Effects, before: usize) {
         match message.map(|message| (&message.event, message.created_at)) {
             Some((Some(event), _)) => books.of(&event.feed, &event.topic, event.received_at).due += 1,
             Some((None, at)) => books.of(&FeedName::new(""), &TopicName::new(""), at).due += 1,
-            None => tracing::error!(delivery = %delivery.id, "a delivery without its message"),
+            // Another way for an older message; the store does not count it either.
+            None => {}
         }
     }
 }

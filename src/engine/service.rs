@@ -22,6 +22,7 @@ use super::{
     pipeline::{Control, Parts, Pipeline},
     reload::{ReloadError, Reloader, Report, Request},
     senders::ChannelSender,
+    warden::Warden,
 };
 use crate::{
     alerts::{Alarm, Alarms, Desk, Routes, Way},
@@ -166,6 +167,8 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let last = journal.last()?;
     metrics.last_sequence.set(i64::try_from(last.0).unwrap_or(i64::MAX));
     let progress = Progress::default();
+    let trouble = Arc::new(Notify::new());
+    let warden = Warden::new(&store, routes.clone(), Arc::clone(&clock), Ids::random(), Arc::clone(&metrics))?;
     let parts = Parts {
         journal: Arc::clone(&journal),
         clock: Arc::clone(&clock),
@@ -193,6 +196,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         control: control_in,
         leak,
         progress: progress.clone(),
+        trouble: Arc::clone(&trouble),
     };
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
@@ -214,6 +218,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         let _ = control.send(Control::Alarm(stranded(&channel, count))).await;
     }
     let alarms = control.clone();
+    tokio::spawn(warden.run(control.clone(), trouble, stop_feeds.clone()));
     tokio::spawn(auditor.run(control.clone(), stop_feeds.clone()));
     let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &signals, &alarms, &stop_feeds)?;
     feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
@@ -357,7 +362,7 @@ fn routes(config: &Config, channels: &BTreeMap<ChannelName, Arc<dyn Channel>>) -
         let channel = Arc::clone(channel);
         (name.clone(), Way { recipients, identity: Arc::new(move |id| channel.identity(id)), give_up })
     });
-    Routes::new(ways.collect(), config.groups.clone(), config.fallback.send_to.clone())
+    Routes::new(ways.collect(), config.groups.clone(), config.fallback.send_to.clone()).delays(config.delays)
 }
 
 /// What rules may name beyond what redflag knows.

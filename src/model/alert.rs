@@ -92,6 +92,18 @@ pub enum Purpose {
     Test,
 }
 
+impl Purpose {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::FollowUp => "follow-up",
+            Self::Alarm => "alarm",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// The event of a message, as templates see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventFacts {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    alert::Message,
+    alert::{Message, Purpose},
     ids::{DeliveryId, MessageId},
     names::ChannelName,
     rendered::Rendered,
+    severity::Severity,
     time::Timestamp,
 };
 
@@ -49,8 +50,12 @@ pub struct NewDelivery {
     /// Fixed here; every attempt carries it, as Message-ID (in angle brackets) or Idempotency-Key.
     pub identity: String,
     pub due_at: Timestamp,
-    /// Given up after this.
+    /// Given up after this; moved on by the time for which no redflag runs.
     pub expires_at: Timestamp,
+    pub severity: Severity,
+    pub purpose: Purpose,
+    /// If it is not made by then, the message goes another way as well, and that is told. None: it was.
+    pub late_at: Option<Timestamp>,
 }
 
 /// A delivery in a worker's hands.
@@ -106,4 +111,41 @@ pub struct AttemptReport {
     pub finished_at: Timestamp,
     pub detail: String,
     pub next: Next,
+}
+
+/// A delivery that is late, or was given up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub delivery: DeliveryId,
+    pub message: MessageId,
+    pub channel: ChannelName,
+    pub severity: Severity,
+    pub purpose: Purpose,
+    pub state: State,
+    pub attempts: u32,
+    /// What the last attempt was told.
+    pub detail: Option<String>,
+    /// Since when it is to go another way; none when it does.
+    pub late_at: Option<Timestamp>,
+}
+
+/// What the operators have not heard of yet, of one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Untold {
+    /// Given up.
+    pub dead: u64,
+    /// Owed, and late.
+    pub late: u64,
+    pub worst: Option<Severity>,
+    /// The last of them, as a row.
+    pub up_to: i64,
+}
+
+/// What was done about a [`Trouble`]. Committed with what was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Its message goes another way, if there is one. The operators are to hear of it, if it is late.
+    Rerouted(DeliveryId),
+    /// The operators were told of all troubles of the channel up to that row.
+    Told { channel: ChannelName, up_to: i64 },
 }

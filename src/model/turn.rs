@@ -6,7 +6,7 @@ use super::{
     alert::{Alert, Message, QuietPeriod},
     books::{BooksDelta, Imbalance},
     card::Card,
-    delivery::NewDelivery,
+    delivery::{Mark, NewDelivery},
     event::{Event, Quarantined},
     hash::Digest,
     ids::Seq,
@@ -57,6 +57,8 @@ pub struct Effects {
     pub undecided: Vec<UndecidedRow>,
     /// What the auditor found, and what balances again.
     pub imbalances: Vec<Imbalance>,
+    /// Of deliveries in trouble.
+    pub marks: Vec<Mark>,
 }
 
 impl Effects {
@@ -70,6 +72,7 @@ impl Effects {
             && self.quiet_ended.is_empty()
             && self.undecided.is_empty()
             && self.imbalances.is_empty()
+            && self.marks.is_empty()
     }
 }
 

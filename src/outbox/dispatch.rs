@@ -12,11 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::channels::RetryConfig,
     model::{
-        alert::Purpose,
         delivery::{AttemptReport, Leased, Next, Outcome},
         ids::{Ids, MessageId},
-        names::{ChannelName, RuleId},
-        severity::Severity,
+        names::ChannelName,
         time::{Clock, Timestamp},
     },
     store::{Outbox, StoreError},
@@ -56,17 +54,11 @@ pub struct Notice {
     pub channel: ChannelName,
     pub recipient: String,
     pub message: MessageId,
-    pub rule: Option<RuleId>,
-    pub purpose: Purpose,
-    pub severity: Severity,
     pub attempt: u32,
     pub created_at: Timestamp,
     pub finished_at: Timestamp,
     pub next: Next,
     pub detail: String,
-    /// Of a dead letter: answered once its alarm is on disk. Only then is the delivery recorded as given up, so that neither a stop nor a
-    /// kill between the two leaves a dead letter that nobody was told about.
-    pub told: Option<mpsc::Sender<()>>,
 }
 
 /// Sends until `stop`; what is under way then is finished first (bounded by the attempt's time-out).
@@ -151,35 +143,17 @@ async fn conclude(options: &Options, work: &mut Work, finished: Vec<(Leased, Out
             detail: detail.clone(),
             next: next.clone(),
         };
-        let mut notice = Notice {
+        notices.push(Notice {
             channel: options.channel.clone(),
             recipient: leased.delivery.recipient.clone(),
             message: leased.message.id,
-            rule: leased.message.card.as_ref().map(|card| card.id.clone()),
-            purpose: leased.message.purpose,
-            severity: leased.message.severity,
             attempt: leased.attempt,
             created_at: leased.message.created_at,
             finished_at,
             next,
             detail,
-            told: None,
-        };
-        if notice.next == Next::Dead {
-            let (told, mut heard) = mpsc::channel(1);
-            notice.told = Some(told);
-            if work.notices.send(notice).await.is_err() || heard.recv().await.is_none() {
-                // The process stops. The lease ends with it, and the next one tries again and tells.
-                tracing::warn!(channel = %options.channel, message = %leased.message.id, "a delivery would be given up, but nobody can be told now; it stays owed");
-                continue;
-            }
-        } else {
-            notices.push(notice);
-        }
+        });
         reports.push(report);
-    }
-    if reports.is_empty() {
-        return Ok(());
     }
     work.outbox.report(reports).committed().await?;
     for notice in notices {

@@ -115,6 +115,8 @@ fn fill(
             owed = transaction(&fresh, || OWED.iter().map(|(table, which)| copy(&fresh, table, which)).sum())
                 .inspect(|more| rows += more)
                 .is_ok();
+            // Their horizons are counted from it. A store from before has none, which is as good.
+            drop(fresh.execute("UPDATE service SET away = (SELECT away FROM old.service)", []));
         }
     }
     let mut facts = facts.cloned().unwrap_or_default();

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     StoreError,
-    rows::{At, Id, Json, Named, Whole, failed},
+    rows::{At, Id, Json, Named, Whole, Word, failed},
 };
 use crate::model::{
     alert::Message,
@@ -61,7 +61,8 @@ fn due(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection
         .prepare_cached(
-            "SELECT n, attempts + 1, id, message, recipient, identity, due_at, expires_at \
+            "SELECT n, attempts + 1, id, message, recipient, identity, due_at, \
+             expires_at + (SELECT away FROM service) - away, severity, purpose, late_at \
              FROM deliveries INDEXED BY deliveries_owed WHERE channel = ?1 AND wake_at <= ?2 ORDER BY wake_at LIMIT ?3",
         )?
         .query_map(params![channel.as_str(), now.timestamp_micros(), limit], |row| {
@@ -73,6 +74,9 @@ fn due(
                 identity: row.get(5)?,
                 due_at: row.get::<_, At>(6)?.0,
                 expires_at: row.get::<_, At>(7)?.0,
+                severity: row.get::<_, Word<_>>(8)?.0,
+                purpose: row.get::<_, Word<_>>(9)?.0,
+                late_at: row.get::<_, Option<At>>(10)?.map(|at| at.0),
             };
             Ok((row.get(0)?, row.get(1)?, delivery))
         })?
@@ -119,7 +123,7 @@ pub(super) fn report(connection: &Connection, reports: &[AttemptReport]) -> Resu
 fn proceed(connection: &Connection, n: i64, report: &AttemptReport) -> rusqlite::Result<usize> {
     match report.next {
         Next::Delivered => connection
-            .prepare_cached("UPDATE deliveries SET state = 'delivered', wake_at = NULL, last_detail = ?2 WHERE n = ?1")?
+            .prepare_cached("UPDATE deliveries SET state = 'delivered', wake_at = NULL, last_detail = ?2, late_at = NULL, told = 1 WHERE n = ?1")?
             .execute(params![n, report.detail]),
         Next::Retry { due_at } => connection
             .prepare_cached(
@@ -129,10 +133,11 @@ fn proceed(connection: &Connection, n: i64, report: &AttemptReport) -> rusqlite:
             .execute(params![n, report.detail, report.attempt, due_at.timestamp_micros()]),
         Next::Dead => connection
             .prepare_cached(
-                "UPDATE deliveries SET state = 'dead', wake_at = NULL, last_detail = ?2 \
+                "UPDATE deliveries SET state = 'dead', wake_at = NULL, last_detail = ?2, told = (purpose = 'alarm'), \
+                 late_at = CASE WHEN late_at IS NULL THEN NULL ELSE min(late_at, ?4) END \
                  WHERE n = ?1 AND state = 'leased' AND attempts = ?3",
             )?
-            .execute(params![n, report.detail, report.attempt]),
+            .execute(params![n, report.detail, report.attempt, report.finished_at.timestamp_micros()]),
     }
 }
 

@@ -26,6 +26,7 @@ mod rows;
 mod schema;
 mod sqlite;
 mod traits;
+mod troubles;
 mod wal;
 mod write;
 mod writer;

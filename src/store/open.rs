@@ -177,7 +177,12 @@ fn take_database(path: &Path, now: Timestamp, ask: bool) -> Result<(Connection, 
     schema::migrate(&mut connection, MIGRATIONS, now)?;
     let clean: bool = connection.query_row("SELECT clean FROM service", [], |row| row.get(0)).map_err(failed(operation))?;
     connection
-        .execute("UPDATE service SET clean = 0, opened_at = ?1", params![now.timestamp_micros()])
+        .execute(
+            // The time for which nothing ran, as far as it is known: since the last sign of life.
+            "UPDATE service SET clean = 0, opened_at = ?1, alive_at = ?1, \
+             away = away + CASE WHEN alive_at = 0 THEN 0 ELSE max(0, ?1 - alive_at) END",
+            params![now.timestamp_micros()],
+        )
         .map_err(failed(operation))?;
     // Whoever held a lease held the lock, too, and is gone: what was being sent is due again at once, not when the lease runs out.
     connection

@@ -94,6 +94,11 @@ impl SqliteStore {
         self.send(|answer| Request::Note(Box::new(note), answer))
     }
 
+    /// A sign of life: the time without any is not counted into a delivery's horizon.
+    pub fn alive(&self) -> Pending<()> {
+        self.send(Request::Alive)
+    }
+
     /// Finishes what was asked before, empties the write-ahead log, marks the stop as clean and ends the writer: whatever is asked
     /// afterwards is answered [`StoreError::WriterGone`].
     pub fn close(&self) -> Pending<()> {

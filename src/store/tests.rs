@@ -148,6 +148,9 @@ fn delivery(number: u128, message: u128, channel: &str, due: i64) -> NewDelivery
         identity: format!("<{number}.{channel}@example.test>"),
         due_at: at(due),
         expires_at: at(86_400),
+        severity: Severity::High,
+        purpose: Purpose::Alert,
+        late_at: Some(at(3_600)),
     }
 }
 

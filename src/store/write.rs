@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use super::{
     StoreError, books,
     rows::{failed, json},
+    troubles,
     writer::Marks,
 };
 use crate::model::{
@@ -45,6 +46,7 @@ pub(super) fn turn(connection: &Connection, turn: &Turn, marks: &mut Marks) -> R
     }
     books::add(connection, turn)?;
     books::imbalances(connection, &effects.imbalances)?;
+    troubles::mark(connection, &effects.marks)?;
     gaps(connection, &turn.gaps)
 }
 
@@ -165,8 +167,8 @@ fn deliveries(connection: &Connection, deliveries: &[NewDelivery]) -> Result<(),
     each(
         connection,
         "writing deliveries",
-        "INSERT INTO deliveries (id, message, channel, recipient, identity, state, due_at, expires_at, wake_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', ?6, ?7, ?6)",
+        "INSERT INTO deliveries (id, message, channel, recipient, identity, state, due_at, expires_at, wake_at, severity, purpose, \
+         late_at, away) VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', ?6, ?7, ?6, ?8, ?9, ?10, (SELECT away FROM service))",
         deliveries,
         |insert, delivery| {
             insert.execute(params![
@@ -177,6 +179,9 @@ fn deliveries(connection: &Connection, deliveries: &[NewDelivery]) -> Result<(),
                 delivery.identity,
                 delivery.due_at.timestamp_micros(),
                 delivery.expires_at.timestamp_micros(),
+                delivery.severity.as_str(),
+                delivery.purpose.as_str(),
+                delivery.late_at.map(|at| at.timestamp_micros()),
             ])
         },
     )
@@ -322,6 +327,15 @@ pub(super) fn note(connection: &Connection, note: &Note, at: Timestamp) -> Resul
         .and_then(|mut insert| insert.execute(params![at.timestamp_micros(), note.actor, note.action, note.object, note.detail]))
         .map(drop)
         .map_err(failed("writing the audit record"))
+}
+
+/// Until now this service ran.
+pub(super) fn alive(connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE service SET alive_at = ?1")
+        .and_then(|mut update| update.execute(params![at.timestamp_micros()]))
+        .map(drop)
+        .map_err(failed("writing a sign of life"))
 }
 
 /// Runs one prepared statement for each row.

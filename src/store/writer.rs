@@ -54,6 +54,8 @@ pub(super) enum Request {
     },
     Report(Vec<AttemptReport>, Answer<()>),
     Note(Box<Note>, Answer<()>),
+    /// A sign of life: until now this service ran.
+    Alive(Answer<()>),
     /// The last request: marks the stop as clean.
     Close(Answer<()>),
 }
@@ -72,6 +74,7 @@ impl Request {
             | Self::KeepGeneration(_, answer)
             | Self::Report(_, answer)
             | Self::Note(_, answer)
+            | Self::Alive(answer)
             | Self::Close(answer) => drop(answer.send(reply.map(|_| ()))),
             Self::Lease { answer, .. } => drop(answer.send(reply.map(|reply| match reply {
                 Reply::Leased(leased) => leased,
@@ -303,6 +306,7 @@ impl Writer {
             Request::KeepGeneration(record, _) => write::generation(connection, record)?,
             Request::Report(reports, _) => deliveries::report(connection, reports)?,
             Request::Note(note, _) => write::note(connection, note, self.clock.now())?,
+            Request::Alive(_) => write::alive(connection, self.clock.now())?,
             Request::Lease { channel, now, until, limit, .. } => {
                 return deliveries::lease(connection, channel, *now, *until, *limit).map(Reply::Leased);
             }
@@ -346,6 +350,7 @@ impl Writer {
         self.connection.busy_timeout(Duration::from_millis(250)).map_err(failed(operation))?;
         let (log, _) = self.checkpoint("noop")?;
         self.move_log("full", log)?;
+        write::alive(&self.connection, self.clock.now())?;
         self.connection.execute("UPDATE service SET clean = 1", []).map_err(failed(operation))?;
         let (log, _) = self.checkpoint("noop")?;
         self.guard.committed(u64::try_from(log).unwrap_or_default(), self.marks).map_err(beside("marking what is committed"))?;

@@ -80,7 +80,7 @@ pub struct Metrics {
     pub rules: Gauge,
     pub rules_stale: Gauge,
     pub reloads: Family<ResultLabel, Counter>,
-    pub dead_alarms: Counter,
+    pub dead_alarms: Gauge,
     pub last_alert_unix_seconds: Gauge<f64, AtomicU64>,
 }
 
@@ -110,7 +110,7 @@ impl Metrics {
             rules: Gauge::default(),
             rules_stale: Gauge::default(),
             reloads: Family::default(),
-            dead_alarms: Counter::default(),
+            dead_alarms: Gauge::default(),
             last_alert_unix_seconds: Gauge::default(),
         };
         metrics.register();
@@ -154,7 +154,7 @@ impl Metrics {
         registry.register("rules_live", "Rules that judge", self.rules.clone());
         registry.register("rules_stale", "Files that run as their last good version", self.rules_stale.clone());
         registry.register("reloads", "Reloads of rules and templates by result", self.reloads.clone());
-        registry.register("dead_alarms", "Alarms to the operators that were given up", self.dead_alarms.clone());
+        registry.register("dead_alarms", "Alarms that were given up and reached no operator", self.dead_alarms.clone());
         registry.register_with_unit(
             "last_alert_timestamp",
             "When the last alert was raised",

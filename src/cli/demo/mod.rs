@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{
-        ChannelConfig, ConcedusConfig, Config, EmailConfig, Environment, FeedConfig, FileConfig, Language, Secret, SlackConfig,
+        ChannelConfig, ConcedusConfig, Config, DelayConfig, EmailConfig, Environment, FeedConfig, FileConfig, Language, Secret,
+        SlackConfig,
         channels::{FileFormat, MailTls, RetryConfig},
         feeds::{BackfillConfig, ByteSize, zone::ZoneName},
         service::{HttpConfig, RulesConfig, SendTo, TemplatesConfig},
@@ -243,6 +244,7 @@ fn config(dir: &Path, simulator: &Simulator, catchers: &catcher::Catchers) -> an
         groups: BTreeMap::from([("mlro".to_owned(), both().iter().map(ChannelName::new).collect())]),
         operators: SendTo { send_to: both() },
         fallback: SendTo { send_to: vec!["archive".to_owned()] },
+        delays: DelayConfig::default(),
         http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
     })
 }

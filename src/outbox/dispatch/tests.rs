@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     model::{
-        alert::Message,
+        alert::{Message, Purpose},
         delivery::{NewDelivery, State},
         ids::DeliveryId,
+        severity::Severity,
         time::{ManualClock, Span},
     },
     store::Pending,
@@ -140,6 +141,9 @@ fn rows(count: usize) -> Arc<Rows> {
             identity: id.to_string(),
             due_at: start(),
             expires_at: start() + Span::from_secs(60).delta(),
+            severity: Severity::Info,
+            purpose: Purpose::Test,
+            late_at: None,
         };
         let row = Row { leased: Leased { delivery, attempt: 0, message }, state: State::Waiting, due_at: start() };
         rows.0.lock().unwrap().insert(id, row);
@@ -167,12 +171,7 @@ async fn run_until(rows: &Arc<Rows>, sender: Arc<dyn Sender>, enough: usize) -> 
     let mut seen = Vec::new();
     while seen.len() < enough {
         tokio::select! {
-            Some(mut notice) = told.recv() => {
-                if let Some(told) = notice.told.take() {
-                    told.try_send(()).unwrap();
-                }
-                seen.push(notice);
-            }
+            Some(notice) = told.recv() => seen.push(notice),
             () = tokio::time::sleep(Duration::from_secs(2)) => clock.advance(Duration::from_secs(5)),
         }
     }
@@ -212,31 +211,6 @@ async fn a_rejection_is_a_dead_letter_after_one_attempt() {
     let notices = run_until(&rows, Arc::new(Script(reject)), 1).await;
     assert_eq!((notices[0].next.clone(), notices[0].detail.as_str()), (Next::Dead, "550 no such user"));
     assert_eq!(rows.states(), [(State::Dead, 1)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dead_letter_that_nobody_can_be_told_about_stays_owed() {
-    let rows = rows(1);
-    let (notices, told) = mpsc::channel(1);
-    drop(told);
-    let stop = CancellationToken::new();
-    let work = Work {
-        outbox: Arc::clone(&rows) as Arc<dyn Outbox>,
-        sender: Arc::new(Script(|_| Outcome::Reject { detail: "550 no such user".to_owned() })),
-        clock: Arc::new(ManualClock::at(start())),
-        ids: Ids::seeded(2),
-        wake: Arc::new(Notify::new()),
-        notices,
-        progress: Progress::default().hand("test"),
-    };
-    let options = Options { channel: "mail".into(), retry: RetryConfig::default(), parallel: 1 };
-    let dispatcher = tokio::spawn(run(options, work, stop.clone()));
-    while rows.states() != [(State::Leased, 1)] {
-        tokio::task::yield_now().await;
-    }
-    stop.cancel();
-    dispatcher.await.unwrap().unwrap();
-    assert_eq!(rows.states(), [(State::Leased, 1)], "the next process tries again and tells");
 }
 
 #[tokio::test(start_paused = true)]

@@ -150,6 +150,7 @@ fn a_turn_brings_all_that_it_holds() {
         quiet_ended: Vec::new(),
         undecided: vec![missing],
         imbalances: Vec::new(),
+        marks: Vec::new(),
     };
     commit(&store, [all]);
 
