@@ -30,6 +30,10 @@ type Key = (RuleId, Vec<String>);
 pub struct Judged<'a> {
     pub event: &'a Event,
     pub generation: Digest,
+    /// When what it causes is due. Quiet periods run on receive time all the same.
+    pub now: Timestamp,
+    /// The verdict was missing before.
+    pub late: bool,
 }
 
 /// Owns the running quiet periods.
@@ -107,7 +111,7 @@ impl Desk {
         }
         let mut message = self.message(card, finding, judged, ids);
         let channels = ways(&mut message, routes);
-        effects.deliveries.extend(routes.deliveries(&message, &channels, now, ids));
+        effects.deliveries.extend(routes.deliveries(&message, &channels, judged.now, ids));
         effects.alerts.push(alert(card, finding, judged, Role::First, Some(message.id), ids));
         if let (Some((rule, key)), Some(quiet)) = (key, &card.quiet) {
             // A break-through takes the period over; what it had counted is told by the new period's follow-up.
@@ -193,6 +197,9 @@ impl Desk {
                     .to_owned(),
             );
         }
+        if judged.late {
+            notes.push("The verdict is late: the rule could not judge the event when it came, and was asked again.".to_owned());
+        }
         if event.zone_assumed {
             notes.push("The event's own time came without a zone; the configured zone was assumed.".to_owned());
         }
@@ -203,8 +210,8 @@ impl Desk {
             ));
         }
         Message {
-            id: ids.message(event.received_at),
-            created_at: event.received_at,
+            id: ids.message(judged.now),
+            created_at: judged.now,
             purpose: Purpose::Alert,
             severity: finding.severity,
             send_to: finding.send_to.clone(),

@@ -1,4 +1,4 @@
-//! `redflag rules`: the rules of the folder, as they would be loaded.
+//! `redflag rules`: the rules of the folder, as they would be loaded, and which of them the service has parked.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::{Exit, Global, counted, folder, print, talk};
 use crate::{
-    model::card::Card,
+    model::{card::Card, hash::Digest},
     rules::plan::{self, Plan},
+    store::SqliteStore,
 };
 
 #[derive(Args, Debug)]
@@ -26,6 +27,7 @@ pub struct RulesArgs {
 /// The folder can't be read, or the configuration's sections that matter can't be used.
 pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<Exit> {
     let folders = folder::open(global, args.rules.as_deref(), &[])?;
+    let parked = parked(global);
     let rules: Vec<_> = folders.iter().flat_map(|folder| &folder.loaded.generation.rules).collect();
     if args.plan {
         let plans = folders.iter().flat_map(|folder| {
@@ -41,6 +43,7 @@ pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<Exit> {
                 json!({
                     "id": card.id, "title": card.title, "stage": card.stage, "severity": card.severity, "topics": card.on,
                     "sendTo": card.send_to, "owner": card.owner, "file": card.file, "hash": card.hash, "tests": rule.cases.len(),
+                    "parked": parked.contains(&card.hash),
                 })
             })
             .collect();
@@ -55,7 +58,11 @@ pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<Exit> {
             table.add_row([
                 card.id.to_string(),
                 card.title.clone(),
-                card.stage.as_str().to_owned(),
+                if parked.contains(&card.hash) {
+                    format!("{}, parked", card.stage.as_str())
+                } else {
+                    card.stage.as_str().to_owned()
+                },
                 card.severity.to_string(),
                 topics,
                 rule.cases.len().to_string(),
@@ -73,6 +80,11 @@ pub fn run(args: &RulesArgs, global: &Global) -> anyhow::Result<Exit> {
         .collect();
     let hash = folders.first().map(|folder| folder.loaded.generation.hash.short()).unwrap_or_default();
     talk(&format!("{}, generation {hash}", counted(rules.len(), "rule")));
+    if rules.iter().any(|rule| parked.contains(&rule.card.hash)) {
+        talk(
+            "a parked rule is not asked, since it took too long; once it is mended, the events that it owes a verdict are judged",
+        );
+    }
     if broken.is_empty() {
         return Ok(Exit::Fine);
     }
@@ -106,4 +118,11 @@ fn plans_text<'a>(plans: impl Iterator<Item = (&'a Card, Plan)>) -> String {
         }
     }
     text
+}
+
+/// What the configured store says of rules that are parked; nothing where there is no store yet.
+fn parked(global: &Global) -> Vec<Digest> {
+    let reader = global.load().ok().and_then(|loaded| SqliteStore::read_only(&loaded.config.data_dir).ok());
+    let parked = reader.and_then(|reader| reader.parked().ok()).unwrap_or_default();
+    parked.into_iter().map(|parked| parked.rule_hash).collect()
 }

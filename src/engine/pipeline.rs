@@ -15,6 +15,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+mod again;
+
+use again::Again;
+
 use super::{
     intake::{Batch, Intake},
     leak::Leak,
@@ -33,7 +37,7 @@ use crate::{
         time::{Clock, Timestamp},
         topic,
         turn::{self, Effects, Turn},
-        verdict::{Judgement, Verdict},
+        verdict::{Judgement, UndecidedKind, Verdict},
     },
     outbox,
     rules::{evaluate::Evaluator, set::Generation},
@@ -56,6 +60,8 @@ const MANY: usize = 64;
 pub enum Control {
     /// Judge by this generation from the next batch on. It is kept in the store already.
     Swap(Arc<Generation>),
+    /// Somebody asks for the verdicts that are missing, of rules that failed or are parked.
+    JudgeAgain,
     Alarm(Alarm),
     /// What the warden did about deliveries in trouble, with the alarms for it; answered once all of it is committed.
     Warned(Box<Effects>, Vec<Alarm>, mpsc::Sender<()>),
@@ -103,6 +109,7 @@ pub struct Pipeline {
     /// Tick with each commit and each event, and when there is nothing to do.
     committing: Hand,
     judging: Hand,
+    again: Again,
 }
 
 impl Pipeline {
@@ -119,6 +126,7 @@ impl Pipeline {
             judged_books: Books::default(),
             told: Vec::new(),
             judgements: Vec::new(),
+            again: Again::default(),
         }
     }
 
@@ -127,6 +135,7 @@ impl Pipeline {
     /// # Errors
     /// When the store fails.
     pub async fn catch_up(&mut self) -> Result<u64, StoreError> {
+        self.resume_parked()?;
         let mut cursor = self.parts.journal.judged()?;
         let mut count = 0;
         loop {
@@ -134,7 +143,8 @@ impl Pipeline {
             let Some(last) = events.last() else { return Ok(count) };
             cursor = last.seq;
             count += events.len() as u64;
-            self.judge(&events);
+            // They may be old: what they cause is due from now on.
+            self.judge(&events, Some(self.parts.clock.now()));
             let (turn, sent) = self.turn(Batch::default());
             self.parts.journal.commit(turn).committed().await?;
             self.after_commit(&sent);
@@ -160,7 +170,10 @@ impl Pipeline {
                     }
                     continue;
                 }
-                self.wait(&stop).await;
+                self.judge_again()?;
+                if self.effects.is_empty() && !self.again.has_work() {
+                    self.wait(&stop).await;
+                }
                 self.take_arrived(&mut batch, false)?;
                 self.parts.intake.look_around(&mut batch);
                 self.end_quiet_periods();
@@ -171,16 +184,17 @@ impl Pipeline {
             let events = Arc::clone(&turn.events);
             let pending = self.parts.journal.commit(turn);
             if let Some(before) = unjudged.take() {
-                self.judge(&before);
+                self.judge(&before, None);
             }
             let mut next = Batch::default();
             self.take_arrived(&mut next, !events.is_empty())?;
             pending.committed().await?;
             self.after_commit(&sent);
+            self.judge_again()?;
             if events.len() >= MANY && !next.is_empty() {
                 unjudged = Some(events);
             } else {
-                self.judge(&events);
+                self.judge(&events, None);
             }
             self.obey_all();
             self.parts.intake.look_around(&mut next);
@@ -198,8 +212,8 @@ impl Pipeline {
             return;
         }
         let now = self.parts.clock.now();
-        let pause =
-            self.parts.desk.next_end().map_or(IDLE_TICK, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(IDLE_TICK));
+        let next = self.parts.desk.next_end().into_iter().chain(self.again.next_trial()).min();
+        let pause = next.map_or(IDLE_TICK, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(IDLE_TICK));
         let mut frames = Vec::new();
         tokio::select! {
             count = self.parts.signals.recv_many(&mut frames, BATCH), if !self.feeds_ended => {
@@ -367,7 +381,8 @@ impl Pipeline {
         }
     }
 
-    fn judge(&mut self, events: &[Event]) {
+    /// `now`: when what they cause is due, where that is not when they were received.
+    fn judge(&mut self, events: &[Event], now: Option<Timestamp>) {
         self.judging.tick();
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         let generation = Arc::clone(&self.parts.generation);
@@ -386,12 +401,14 @@ impl Pipeline {
             counts.decided += tally.decided;
             counts.undecided += tally.undecided;
             counts.matched += tally.matched;
+            counts.parked += tally.parked;
             for judgement in std::mem::take(&mut self.judgements) {
                 if self.parts.leak.drops(Seam::Alerts) {
                     continue;
                 }
-                self.conclude(&judgement, event, &generation);
+                self.conclude(&judgement, event, &generation, now.unwrap_or(event.received_at), false);
             }
+            self.park_fresh(event.seq);
             self.judging.tick();
         }
         // Two batches of one turn: no other generation comes in between.
@@ -399,11 +416,11 @@ impl Pipeline {
         self.effects.judged = Some(turn::Judged { from, to: last.seq, generation: generation.hash });
     }
 
-    fn conclude(&mut self, judgement: &Judgement, event: &Event, generation: &Generation) {
+    fn conclude(&mut self, judgement: &Judgement, event: &Event, generation: &Generation, now: Timestamp, late: bool) {
         let parts = &mut self.parts;
         let journal = Arc::clone(&parts.journal);
         let first = |id| first_message(journal.as_ref(), id);
-        let judged = Judged { event, generation: generation.hash };
+        let judged = Judged { event, generation: generation.hash, now, late };
         let (before, owed) = (self.effects.alerts.len(), self.effects.deliveries.len());
         parts.desk.take(judgement, judged, &parts.routes, &mut parts.ids, &first, &mut self.effects);
         count_due(&mut self.judged_books, &self.effects, owed);
@@ -413,10 +430,14 @@ impl Pipeline {
                 parts.metrics.last_alert_unix_seconds.set(event.received_at.timestamp_micros() as f64 / 1e6);
                 self.effects.alerts.get(before).map_or("none", |alert| Role::as_str(alert.role))
             }
+            Verdict::Undecided(why) if why.kind == UndecidedKind::Parked => "parked",
             Verdict::Undecided(_) => "undecided",
         };
         parts.metrics.verdicts.get_or_create(&RuleOutcome { rule: card.id.to_string(), outcome: outcome.to_owned() }).inc();
-        if let Verdict::Undecided(why) = &judgement.verdict {
+        // That it is parked was told; here it would be told for each event.
+        if let Verdict::Undecided(why) = &judgement.verdict
+            && why.kind != UndecidedKind::Parked
+        {
             tracing::warn!(rule = %card.id, event = %event.seq, kind = why.kind.as_str(), line = why.line, detail = why.detail, "a verdict is missing");
             let place = why.line.map_or_else(|| card.file.clone(), |line| format!("{}:{line}", card.file));
             let alarm = Alarm::new(
@@ -462,7 +483,9 @@ impl Pipeline {
                 tracing::info!(generation = %generation.hash.short(), rules = generation.rules.len(), "judging by this generation from here");
                 self.parts.live.store(Arc::clone(&generation));
                 self.parts.generation = generation;
+                self.again.look(false);
             }
+            Control::JudgeAgain => self.again.look(true),
             Control::Alarm(alarm) => {
                 self.alarm(&alarm);
             }
@@ -573,5 +596,9 @@ fn count(metrics: &Metrics, books: &[BooksDelta]) {
         metrics.owed.inc_by(counts.owed);
         metrics.decided.inc_by(counts.decided);
         metrics.undecided.inc_by(counts.undecided);
+        metrics.parked.inc_by(counts.parked);
+        metrics.asked_again.inc_by(counts.asked_again);
+        metrics.verdicts_waiting.inc_by((counts.undecided + counts.parked).cast_signed());
+        metrics.verdicts_waiting.dec_by(counts.asked_again.cast_signed());
     }
 }

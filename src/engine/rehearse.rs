@@ -107,7 +107,7 @@ impl Rehearsal<'_> {
             let mut effects = Effects::default();
             let known = messages.clone();
             let first = |id| known.iter().find(|message| message.id == id).cloned();
-            let judged = Judged { event: &event, generation: self.generation.hash };
+            let judged = Judged { event: &event, generation: self.generation.hash, now: event.received_at, late: false };
             desk.take(&judgement, judged, &routes, &mut self.ids, &first, &mut effects);
             messages.extend(effects.messages.iter().cloned());
             for alert in effects.alerts.iter().filter(|alert| alert.role == Role::First) {

@@ -231,6 +231,9 @@ impl Reloader {
                 Ok((loaded, report)) => {
                     latest = loaded;
                     self.go_live(&latest.generation, report, &control, request.answer).await;
+                    if request.confirm {
+                        let _ = control.send(Control::JudgeAgain).await;
+                    }
                 }
                 Err(error) => self.failed(&error, &control).await,
             }

@@ -76,8 +76,8 @@ counts! {
     undecided_kept,
     /// By the evaluator: verdicts put off, because their rule is parked.
     parked,
-    /// By the evaluator: of those, verdicts that were given later.
-    unparked,
+    /// By the engine: missing verdicts, parked or undecided, that a rule was asked for again.
+    asked_again,
     /// By the evaluator: verdicts that are match.
     matched,
     /// By the store: rows of alerts.
@@ -150,8 +150,8 @@ impl BooksRow {
             Seam::Quarantine => (c.quarantined, c.set_aside),
             Seam::Journal => (c.elements + c.given_back, c.journaled + c.already_had),
             Seam::Rules => (c.journaled, c.evaluated + self.waiting),
-            Seam::Verdicts => (c.owed + c.unparked, c.decided + c.undecided + c.parked),
-            Seam::Alerts => (c.matched + c.undecided, c.alerts + c.undecided_kept),
+            Seam::Verdicts => (c.owed + c.asked_again, c.decided + c.undecided + c.parked),
+            Seam::Alerts => (c.matched + c.undecided + c.parked, c.alerts + c.undecided_kept),
             Seam::Outbox => (c.due, c.deliveries),
         }
     }
@@ -202,7 +202,7 @@ impl Seam {
             Self::Quarantine => ("frames and entries set aside", "rows of the quarantine"),
             Self::Journal => ("entries split out of frames", "events journaled, and those that the journal had"),
             Self::Rules => ("events journaled", "events evaluated, and waiting"),
-            Self::Verdicts => ("verdicts owed", "verdicts decided, undecided, and parked"),
+            Self::Verdicts => ("verdicts owed, and asked for again", "verdicts decided, undecided, and parked"),
             Self::Alerts => ("matches and missing verdicts", "rows of alerts and of missing verdicts"),
             Self::Outbox => ("deliveries that messages owe", "rows of deliveries"),
         }

@@ -12,7 +12,7 @@ use super::{
     ids::Seq,
     names::{FeedName, RuleId},
     time::Timestamp,
-    verdict::Undecided,
+    verdict::{Undecided, UndecidedKind},
 };
 
 /// One transaction of the engine.
@@ -59,6 +59,12 @@ pub struct Effects {
     pub imbalances: Vec<Imbalance>,
     /// Of deliveries in trouble.
     pub marks: Vec<Mark>,
+    /// Earlier ones of these that now have a verdict, or another reason for having none: written before them.
+    pub settled: Vec<Settled>,
+    /// Begun or changed parkings: insert or replace by rule.
+    pub parked: Vec<Parked>,
+    /// Ended ones: delete, before those are written.
+    pub unparked: Vec<RuleId>,
 }
 
 impl Effects {
@@ -73,6 +79,9 @@ impl Effects {
             && self.undecided.is_empty()
             && self.imbalances.is_empty()
             && self.marks.is_empty()
+            && self.settled.is_empty()
+            && self.parked.is_empty()
+            && self.unparked.is_empty()
     }
 }
 
@@ -92,6 +101,63 @@ pub struct UndecidedRow {
     pub rule_hash: Digest,
     pub at: Timestamp,
     pub why: Undecided,
+}
+
+/// How an open missing verdict ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub seq: Seq,
+    pub rule: RuleId,
+    pub at: Timestamp,
+    pub outcome: Outcome,
+    /// The rule that was asked this time.
+    pub by: Digest,
+}
+
+/// What judging an event again gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Match,
+    NoMatch,
+    /// The rule is another one, and could not judge it either: that is an open row of its own.
+    Again,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::NoMatch => "no match",
+            Self::Again => "again",
+        }
+    }
+}
+
+/// A rule that is not asked: the events that it would have judged are owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    pub rule: RuleId,
+    /// Of the rule and its modules: another one is not parked.
+    pub rule_hash: Digest,
+    pub at: Timestamp,
+    /// The last event that it was asked about.
+    pub seq: Seq,
+    /// For people; no payload.
+    pub why: String,
+    /// How often it was tried again in vain.
+    pub tries: u32,
+    pub next_try: Timestamp,
+}
+
+/// Missing verdicts of one rule that are open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenVerdicts {
+    pub rule: RuleId,
+    /// Of the rule that could not judge.
+    pub rule_hash: Digest,
+    pub kind: UndecidedKind,
+    pub count: u64,
 }
 
 /// An interval for which a feed can't prove that everything arrived.

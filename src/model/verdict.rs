@@ -54,13 +54,19 @@ pub enum UndecidedKind {
     Error,
     /// The operation budget was used up.
     Budget,
-    /// The wall-clock fuse blew.
+    /// It took too long.
     Fuse,
     /// The rule's code panicked the engine.
     Panic,
+    /// The rule is parked: it was not asked.
+    Parked,
+    /// A process of its own died of judging it: it was not asked.
+    Poison,
 }
 
 impl UndecidedKind {
+    pub const ALL: [Self; 6] = [Self::Error, Self::Budget, Self::Fuse, Self::Panic, Self::Parked, Self::Poison];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,6 +74,8 @@ impl UndecidedKind {
             Self::Budget => "budget",
             Self::Fuse => "fuse",
             Self::Panic => "panic",
+            Self::Parked => "parked",
+            Self::Poison => "poison",
         }
     }
 }
@@ -80,4 +88,6 @@ pub struct Tally {
     /// Of those: match.
     pub matched: u64,
     pub undecided: u64,
+    /// Not asked, since the rule is parked.
+    pub parked: u64,
 }

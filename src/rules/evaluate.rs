@@ -23,18 +23,20 @@ use super::{
     condition::Path,
     convert,
     functions::Host,
+    fuse::FUSE,
     lists::Lists,
     native,
     rule::{CompiledRule, Script},
     sandbox::{self, Sandbox},
     set::Generation,
+    withheld::Withheld,
 };
 use crate::model::{
     event::Event,
     hash::Digest,
     severity::Severity,
     value::Value,
-    verdict::{Finding, Judgement, Tally, Verdict},
+    verdict::{Finding, Judgement, Tally, UndecidedKind, Verdict},
 };
 
 /// The name of the evaluating thread.
@@ -57,6 +59,8 @@ pub struct Evaluator {
     prepared: HashMap<Digest, Prepared>,
     /// Rules that the event at hand could concern; kept for its room.
     asked: Vec<u32>,
+    /// What is not asked at all.
+    pub withheld: Withheld,
 }
 
 /// What host functions may reach, and of which generation.
@@ -74,8 +78,6 @@ struct Prepared {
     quiet: Option<Vec<Path>>,
     /// See [`sandbox::recaptured`].
     copied: Option<Arc<sandbox::Names>>,
-    /// It took too long twice for one event: no second try until it was quick enough once.
-    slow: bool,
 }
 
 /// The event in Rhai's form, made when the first rule asks for it.
@@ -107,7 +109,7 @@ impl Evaluator {
     pub fn new() -> Self {
         let host = Host::new();
         let sandbox = Sandbox::new(&host);
-        Self { host, sandbox, scope: Scope::new(), world: None, prepared: HashMap::new(), asked: Vec::new() }
+        Self { host, sandbox, scope: Scope::new(), world: None, prepared: HashMap::new(), asked: Vec::new(), withheld: Withheld::default() }
     }
 
     /// Judges an event by all running rules of its topic. Matches and undecided verdicts are appended to `out`, in the generation's order.
@@ -155,8 +157,12 @@ impl Evaluator {
     ) -> Tally {
         let mut tally = Tally::default();
         for rule in rules {
-            let verdict = self.verdict(rule, &mut event, lists, None);
+            let verdict = match self.withheld.reason(&rule.card, event.event.seq) {
+                Some(why) => Some(Verdict::Undecided(why)),
+                None => self.verdict(rule, &mut event, lists, None),
+            };
             match &verdict {
+                Some(Verdict::Undecided(why)) if why.kind == UndecidedKind::Parked => tally.parked += 1,
                 Some(Verdict::Undecided(_)) => tally.undecided += 1,
                 Some(Verdict::Match(_)) => {
                     tally.decided += 1;
@@ -187,28 +193,26 @@ impl Evaluator {
         }
         let native = self.native(rule, event, lists, settings);
         if native == Some(false) {
+            self.withheld.note(&rule.card, None);
             return None;
         }
-        if rule.script.as_ref().is_some_and(|script| script.has_answers() || native.is_none() && script.when) {
+        let interpreted = rule.script.as_ref().is_some_and(|script| script.has_answers() || native.is_none() && script.when);
+        if interpreted {
             // Before the fuse is lit: else the first rule that asks would pay for all.
             event.converted();
         }
         let converted = settings.map(convert::dynamic);
-        self.sandbox.fuse.arm(sandbox::FUSE);
-        let verdict = self.attempt(rule, event, converted.as_ref(), native);
-        if !self.sandbox.fuse.has_blown() {
-            self.prepare(rule).slow = false;
-            return verdict;
+        if interpreted {
+            self.sandbox.fuse.arm(FUSE);
         }
-        // A rule that is slow by itself must not hold up every event for a second time.
-        if self.prepare(rule).slow {
-            return verdict;
+        let mut verdict = self.attempt(rule, event, converted.as_ref(), native);
+        if interpreted && self.sandbox.fuse.only_waited() {
+            tracing::warn!(rule = %rule.card.id, "a rule was held up by the machine; it is asked again");
+            self.sandbox.fuse.arm(FUSE);
+            let native = self.native(rule, event, lists, settings);
+            verdict = self.attempt(rule, event, converted.as_ref(), native);
         }
-        tracing::warn!(rule = %rule.card.id, "a rule took too long; it is asked again with more time");
-        self.sandbox.fuse.arm(sandbox::SECOND_FUSE);
-        let native = self.native(rule, event, lists, settings);
-        let verdict = self.attempt(rule, event, converted.as_ref(), native);
-        self.prepare(rule).slow = self.sandbox.fuse.has_blown();
+        self.withheld.note(&rule.card, verdict.as_ref());
         verdict
     }
 
@@ -319,7 +323,6 @@ impl Evaluator {
             // Refused at load; a key without one of its fields would group too much.
             quiet: rule.card.quiet.as_ref().and_then(|quiet| quiet.same.iter().map(|path| Path::parse(path).ok()).collect()),
             copied: rule.script.as_ref().and_then(|script| sandbox::recaptured(&script.ast)),
-            slow: false,
         })
     }
 
@@ -327,7 +330,7 @@ impl Evaluator {
     fn rebuild(&mut self) {
         self.sandbox = Sandbox::new(&self.host);
         self.scope = Scope::new();
-        self.sandbox.fuse.arm(sandbox::FUSE);
+        self.sandbox.fuse.arm(FUSE);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod evaluate;
 pub mod fields;
 pub mod functions;
+pub mod fuse;
 pub mod index;
 pub mod lint;
 pub mod lists;
@@ -23,6 +24,7 @@ pub mod source;
 pub mod subject;
 pub mod syntax;
 pub mod watch;
+pub mod withheld;
 
 #[cfg(test)]
 mod mistakes;

@@ -1,7 +1,7 @@
 //! The Rhai engine as a sandbox: what a rule's code may use, and how much of it.
 //!
 //! Owns every limit of the language. Promises that an evaluation ends, in bounded memory, with an answer or an error, whatever the script
-//! says: operations and sizes are bounded by the engine, time by a fuse that is asked between operations, and nothing reaches a file, a
+//! says: operations and sizes are bounded by the engine, time by a [fuse](super::fuse) that is asked between operations, and nothing reaches a file, a
 //! clock, the network or another event. What limits can't bound is refused at load (a call with many arguments resolves for seconds
 //! inside a single operation, see [`widest_call`]). Whoever evaluates also needs [`STACK`] bytes of stack and `catch_unwind`.
 
@@ -10,9 +10,8 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
@@ -27,6 +26,7 @@ use rhai::{
 
 use super::{
     functions::{self, Host},
+    fuse::{FUSE, Fuse},
     set::Modules,
 };
 
@@ -35,13 +35,6 @@ pub const SOURCE_CAP: usize = 32 * 1024;
 
 /// Operations of one function call.
 pub const OPERATIONS: u64 = 200_000;
-
-/// What one rule may take of the clock for one event, all its functions together.
-pub const FUSE: Duration = Duration::from_millis(50);
-
-/// The same for the second try. The clock goes on while the machine does other things, so that a rule that took too long may only have
-/// waited: it is asked again before its verdict is missing.
-pub const SECOND_FUSE: Duration = Duration::from_secs(1);
 
 /// The most arguments that a call may have.
 pub const WIDEST_CALL: usize = 8;
@@ -61,48 +54,8 @@ pub const MAP_SIZE: usize = 512;
 /// Modules that one evaluation may load.
 const MODULES: usize = 8;
 
-/// The clock is read at every 16th operation: reading it costs as much as an operation does.
+/// The fuse is asked at every 16th operation: asking costs as much as an operation does.
 const EVERY: u64 = 16;
-
-/// Ends an evaluation that takes too long.
-#[derive(Debug)]
-pub struct Fuse {
-    start: Instant,
-    /// Microseconds after `start`.
-    deadline: AtomicU64,
-    blown: AtomicBool,
-}
-
-impl Default for Fuse {
-    fn default() -> Self {
-        Self { start: Instant::now(), deadline: AtomicU64::new(0), blown: AtomicBool::new(false) }
-    }
-}
-
-impl Fuse {
-    /// From now on, that long.
-    pub fn arm(&self, span: Duration) {
-        self.blown.store(false, Ordering::Relaxed);
-        self.deadline.store(self.now().saturating_add(span.as_micros() as u64), Ordering::Relaxed);
-    }
-
-    /// Whether it has ended an evaluation since it was armed.
-    pub fn has_blown(&self) -> bool {
-        self.blown.load(Ordering::Relaxed)
-    }
-
-    fn now(&self) -> u64 {
-        self.start.elapsed().as_micros() as u64
-    }
-
-    fn is_blown(&self) -> bool {
-        let blown = self.now() > self.deadline.load(Ordering::Relaxed);
-        if blown {
-            self.blown.store(true, Ordering::Relaxed);
-        }
-        blown
-    }
-}
 
 /// The modules that `import` finds: those that the rule was compiled with, and no file.
 #[derive(Debug, Default)]

@@ -18,6 +18,7 @@ mod books;
 mod deliveries;
 mod guard;
 mod mark;
+mod missing;
 mod open;
 mod pages;
 mod query;

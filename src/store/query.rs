@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Params, Row, params};
 use super::{
     Reader, StoreError, deliveries,
     read::whole,
-    rows::{At, Hash, Id, Json, Kind, Named, Whole, Word},
+    rows::{At, Hash, Id, Json, Named, Whole, Word},
 };
 use crate::model::{
     alert::{Message, Role},
@@ -16,8 +16,7 @@ use crate::model::{
     names::{ChannelName, FeedName, RuleId},
     severity::Severity,
     time::Timestamp,
-    turn::{Gap, GenerationRecord, Judged, UndecidedRow},
-    verdict::Undecided,
+    turn::{Gap, GenerationRecord, Judged},
 };
 
 /// One alert, as a table shows it.
@@ -225,21 +224,6 @@ impl Reader {
                 until: row.get::<_, At>(3)?.0,
                 found_at: row.get::<_, At>(4)?.0,
                 reason: row.get(5)?,
-            })
-        })
-    }
-
-    /// Up to `limit` missing verdicts, newest events first.
-    pub fn undecided(&self, limit: usize) -> Result<Vec<UndecidedRow>, StoreError> {
-        let sql = "SELECT seq, rule, rule_hash, at, kind, line, detail FROM undecided ORDER BY seq DESC, rule LIMIT ?1";
-        self.rows("reading missing verdicts", sql, params![whole(limit as u64)], |row| {
-            let line = row.get::<_, Option<Whole>>(5)?.and_then(|line| usize::try_from(line.0).ok());
-            Ok(UndecidedRow {
-                seq: Seq(row.get::<_, Whole>(0)?.0),
-                rule: row.get::<_, Named<_>>(1)?.0,
-                rule_hash: row.get::<_, Hash>(2)?.0,
-                at: row.get::<_, At>(3)?.0,
-                why: Undecided { kind: row.get::<_, Kind>(4)?.0, line, detail: row.get(6)? },
             })
         })
     }

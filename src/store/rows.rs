@@ -83,9 +83,8 @@ pub(super) struct Kind(pub UndecidedKind);
 
 impl FromSql for Kind {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let kinds = [UndecidedKind::Error, UndecidedKind::Budget, UndecidedKind::Fuse, UndecidedKind::Panic];
         let text = value.as_str()?;
-        kinds.into_iter().find(|kind| kind.as_str() == text).map(Self).ok_or_else(|| unreadable("a word"))
+        UndecidedKind::ALL.into_iter().find(|kind| kind.as_str() == text).map(Self).ok_or_else(|| unreadable("a word"))
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "books from independent counts", sql: include_str!("schema/0002.sql") },
     Migration { name: "damaged stores set aside", sql: include_str!("schema/0003.sql") },
     Migration { name: "late deliveries go another way", sql: include_str!("schema/0004.sql") },
+    Migration { name: "verdicts that are given later", sql: include_str!("schema/0005.sql") },
 ];
 
 /// Whether this redflag may use the file.

@@ -21,9 +21,9 @@ use crate::model::{
     event::Event,
     hash::Digest,
     ids::{MessageId, Seq},
-    names::{ChannelName, FeedName},
+    names::{ChannelName, FeedName, RuleId},
     time::Timestamp,
-    turn::{GenerationRecord, Turn},
+    turn::{GenerationRecord, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
 
 /// Requests that wait for the writer, at most; who comes then waits until it has taken some.
@@ -158,6 +158,18 @@ impl Journal for SqliteStore {
 
     fn quiet_periods(&self) -> Result<Vec<QuietPeriod>, StoreError> {
         self.reader().quiet_periods()
+    }
+
+    fn open_verdicts(&self) -> Result<Vec<OpenVerdicts>, StoreError> {
+        self.reader().open_verdicts()
+    }
+
+    fn open_verdicts_of(&self, rule: &RuleId, after: Seq, limit: usize) -> Result<Vec<UndecidedRow>, StoreError> {
+        self.reader().open_verdicts_of(rule, after, limit)
+    }
+
+    fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+        self.reader().parked()
     }
 }
 

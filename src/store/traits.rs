@@ -10,9 +10,9 @@ use crate::model::{
     event::Event,
     hash::Digest,
     ids::{MessageId, Seq},
-    names::{ChannelName, FeedName},
+    names::{ChannelName, FeedName, RuleId},
     time::Timestamp,
-    turn::{GenerationRecord, Turn},
+    turn::{GenerationRecord, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
 
 /// An answer that comes when its transaction is on disk. Await it, or [`Pending::wait`] from a thread.
@@ -101,6 +101,24 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// When the store can't be read.
     fn quiet_periods(&self) -> Result<Vec<QuietPeriod>, StoreError>;
+
+    /// How many missing verdicts each rule has that are open.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn open_verdicts(&self) -> Result<Vec<OpenVerdicts>, StoreError>;
+
+    /// Up to `limit` open missing verdicts of a rule, behind that event and in the order of the events.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn open_verdicts_of(&self, rule: &RuleId, after: Seq, limit: usize) -> Result<Vec<UndecidedRow>, StoreError>;
+
+    /// Rules that are parked.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn parked(&self) -> Result<Vec<Parked>, StoreError>;
 }
 
 /// Deliveries owed.

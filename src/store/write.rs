@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::{
-    StoreError, books,
+    StoreError, books, missing,
     rows::{failed, json},
     troubles,
     writer::Marks,
@@ -40,7 +40,10 @@ pub(super) fn turn(connection: &Connection, turn: &Turn, marks: &mut Marks) -> R
     // Ended before begun: a period may end and start anew within one turn.
     quiet_ended(connection, &effects.quiet_ended)?;
     quiet(connection, &effects.quiet)?;
+    missing::settled(connection, &effects.settled)?;
     undecided(connection, &effects.undecided)?;
+    missing::unparked(connection, &effects.unparked)?;
+    missing::parked(connection, &effects.parked)?;
     if let Some(range) = &effects.judged {
         judged(connection, range, marks)?;
     }
@@ -339,7 +342,7 @@ pub(super) fn alive(connection: &Connection, at: Timestamp) -> Result<(), StoreE
 }
 
 /// Runs one prepared statement for each row.
-fn each<T>(
+pub(super) fn each<T>(
     connection: &Connection,
     operation: &'static str,
     sql: &str,
@@ -353,7 +356,7 @@ fn each<T>(
     rows.iter().try_for_each(|row| run(&mut statement, row).map(drop)).map_err(failed(operation))
 }
 
-fn seq(seq: Seq) -> i64 {
+pub(super) fn seq(seq: Seq) -> i64 {
     count(seq.0)
 }
 
@@ -362,6 +365,6 @@ fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn hash(digest: &Digest) -> &[u8] {
+pub(super) fn hash(digest: &Digest) -> &[u8] {
     digest.as_bytes()
 }

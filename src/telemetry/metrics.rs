@@ -69,7 +69,10 @@ pub struct Metrics {
     pub owed: Counter,
     pub decided: Counter,
     pub undecided: Counter,
-    /// By rule: first, repeat, shadow, undecided.
+    pub parked: Counter,
+    pub asked_again: Counter,
+    pub verdicts_waiting: Gauge,
+    /// By rule: first, repeat, shadow, undecided, parked.
     pub verdicts: Family<RuleOutcome, Counter>,
     /// By channel: delivered, retry, dead.
     pub attempts: Family<ChannelOutcome, Counter>,
@@ -79,6 +82,7 @@ pub struct Metrics {
     pub judged_sequence: Gauge,
     pub rules: Gauge,
     pub rules_stale: Gauge,
+    pub rules_parked: Gauge,
     pub reloads: Family<ResultLabel, Counter>,
     pub dead_alarms: Gauge,
     pub last_alert_unix_seconds: Gauge<f64, AtomicU64>,
@@ -101,6 +105,9 @@ impl Metrics {
             owed: Counter::default(),
             decided: Counter::default(),
             undecided: Counter::default(),
+            parked: Counter::default(),
+            asked_again: Counter::default(),
+            verdicts_waiting: Gauge::default(),
             verdicts: Family::default(),
             attempts: Family::default(),
             delivery_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
@@ -109,6 +116,7 @@ impl Metrics {
             judged_sequence: Gauge::default(),
             rules: Gauge::default(),
             rules_stale: Gauge::default(),
+            rules_parked: Gauge::default(),
             reloads: Family::default(),
             dead_alarms: Gauge::default(),
             last_alert_unix_seconds: Gauge::default(),
@@ -140,6 +148,9 @@ impl Metrics {
         registry.register("evaluations_owed", "Events times rules of their topic", self.owed.clone());
         registry.register("evaluations_decided", "Verdicts match or no match", self.decided.clone());
         registry.register("evaluations_undecided", "Verdicts that are missing", self.undecided.clone());
+        registry.register("evaluations_parked", "Verdicts put off, because their rule is parked", self.parked.clone());
+        registry.register("evaluations_asked_again", "Missing verdicts that a rule was asked for again", self.asked_again.clone());
+        registry.register("verdicts_waiting", "Missing verdicts that are open", self.verdicts_waiting.clone());
         registry.register("verdicts", "Matches and undecided verdicts by rule", self.verdicts.clone());
         registry.register("delivery_attempts", "Attempts by channel and outcome", self.attempts.clone());
         registry.register_with_unit(
@@ -153,6 +164,7 @@ impl Metrics {
         registry.register("journal_judged_sequence", "Events up to here are judged", self.judged_sequence.clone());
         registry.register("rules_live", "Rules that judge", self.rules.clone());
         registry.register("rules_stale", "Files that run as their last good version", self.rules_stale.clone());
+        registry.register("rules_parked", "Rules that are not asked, since they took too long", self.rules_parked.clone());
         registry.register("reloads", "Reloads of rules and templates by result", self.reloads.clone());
         registry.register("dead_alarms", "Alarms that were given up and reached no operator", self.dead_alarms.clone());
         registry.register_with_unit(

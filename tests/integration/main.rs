@@ -14,6 +14,7 @@ mod kills;
 mod layering;
 mod mail;
 mod packaging;
+mod parking;
 mod path;
 mod reload;
 #[path = "../reliability/rows/mod.rs"]

@@ -56,7 +56,7 @@ impl Bench {
         let judgement = Judgement { card: Arc::new(card(stage)), verdict: Verdict::Match(Box::new(finding)) };
         let mut effects = Effects::default();
         let first = |id| self.kept.borrow().iter().find(|message: &&Message| message.id == id).cloned();
-        let judged = Judged { event: &event, generation: Digest::default() };
+        let judged = Judged { event: &event, generation: Digest::default(), now: event.received_at, late: false };
         self.desk.take(&judgement, judged, &self.routes, &mut self.ids, &first, &mut effects);
         self.kept.borrow_mut().extend(effects.messages.iter().cloned());
         effects
@@ -247,7 +247,7 @@ fn an_undecided_verdict_is_a_row_and_never_a_silence() {
     let why = Undecided { kind: UndecidedKind::Error, line: Some(3), detail: "a function failed".to_owned() };
     let judgement = Judgement { card: Arc::new(card(Stage::Live)), verdict: Verdict::Undecided(why.clone()) };
     let mut effects = Effects::default();
-    let judged = Judged { event: &event, generation: Digest::default() };
+    let judged = Judged { event: &event, generation: Digest::default(), now: event.received_at, late: false };
     bench.desk.take(&judgement, judged, &bench.routes, &mut bench.ids, &|_| None, &mut effects);
     assert_eq!(effects.undecided.len(), 1);
     assert_eq!((effects.undecided[0].seq, &effects.undecided[0].why), (Seq(7), &why));

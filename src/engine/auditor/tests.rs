@@ -85,9 +85,9 @@ fn a_difference_is_told_once_again_when_it_grows_and_once_when_it_is_gone() {
 #[test]
 fn what_a_parked_rule_owes_is_no_imbalance() {
     let mut scene = Scene::set();
-    scene.book(Counts { owed: 3, decided: 2, parked: 1, ..Counts::default() });
+    scene.book(Counts { owed: 3, decided: 2, parked: 1, undecided_kept: 1, ..Counts::default() });
     assert!(scene.look().is_empty());
-    scene.book(Counts { decided: 1, unparked: 1, ..Counts::default() });
+    scene.book(Counts { decided: 1, asked_again: 1, ..Counts::default() });
     assert!(scene.look().is_empty());
 }
 

@@ -10,7 +10,7 @@ use crate::{
         alert::QuietPeriod,
         books::{BooksDelta, Counts},
         event::{QuarantineReason, Quarantined},
-        turn::{Gap, GenerationRecord, UndecidedRow},
+        turn::{Gap, GenerationRecord, Outcome, Parked, Settled, UndecidedRow},
         verdict::{Undecided, UndecidedKind},
     },
     store::{Note, StoreError},
@@ -128,6 +128,15 @@ fn a_turn_brings_all_that_it_holds() {
         at: at(1),
         why: Undecided { kind: UndecidedKind::Budget, line: Some(12), detail: "200,000 operations".to_owned() },
     };
+    let parked = Parked {
+        rule: missing.rule.clone(),
+        rule_hash: missing.rule_hash,
+        at: at(1),
+        seq: Seq(1),
+        why: "line 12: 200,000 operations".to_owned(),
+        tries: 0,
+        next_try: at(600),
+    };
     let quiet = QuietPeriod {
         rule: RuleId::new("ident-failed"),
         key: vec!["PER_1".to_owned(), "\"".to_owned()],
@@ -148,9 +157,12 @@ fn a_turn_brings_all_that_it_holds() {
         deliveries: vec![delivery(1, 1, "mail", 0)],
         quiet: vec![quiet.clone()],
         quiet_ended: Vec::new(),
-        undecided: vec![missing],
+        undecided: vec![missing.clone()],
         imbalances: Vec::new(),
         marks: Vec::new(),
+        settled: Vec::new(),
+        parked: vec![parked.clone()],
+        unparked: Vec::new(),
     };
     commit(&store, [all]);
 
@@ -164,6 +176,7 @@ fn a_turn_brings_all_that_it_holds() {
     assert_eq!(store.quiet_periods().unwrap(), std::slice::from_ref(&quiet));
     let undecided = reader.undecided(10).unwrap();
     assert_eq!((undecided[0].why.kind, undecided[0].why.line), (UndecidedKind::Budget, Some(12)));
+    assert_eq!(reader.parked().unwrap(), [parked]);
     let alerts = reader.alerts_after(0, 10).unwrap();
     assert_eq!(
         alerts.iter().map(|alert| (alert.role, alert.message)).collect::<Vec<_>>(),
@@ -180,6 +193,46 @@ fn a_turn_brings_all_that_it_holds() {
     assert_eq!(store.quiet_periods().unwrap(), [anew]);
     commit(&store, [caused(Effects { quiet_ended: ended, ..Effects::default() })]);
     assert_eq!(store.quiet_periods().unwrap(), []);
+}
+
+#[test]
+fn a_missing_verdict_is_open_until_it_is_settled_and_again_when_the_rule_fails_anew() {
+    let (_folder, store) = fresh();
+    let rule = RuleId::new("slow");
+    let row = |seq: u64, hash: &[u8], kind| UndecidedRow {
+        seq: Seq(seq),
+        rule: rule.clone(),
+        rule_hash: Digest::of(hash),
+        at: at(1),
+        why: Undecided { kind, line: None, detail: String::new() },
+    };
+    let settled = |seq: u64, outcome| Settled { seq: Seq(seq), rule: rule.clone(), at: at(9), outcome, by: Digest::of(b"new") };
+    let open = || -> Vec<(u64, UndecidedKind)> {
+        let rows = store.open_verdicts_of(&rule, Seq(0), 10).unwrap();
+        rows.into_iter().map(|row| (row.seq.0, row.why.kind)).collect()
+    };
+    let undecided =
+        vec![row(1, b"old", UndecidedKind::Fuse), row(2, b"old", UndecidedKind::Parked), row(3, b"old", UndecidedKind::Parked)];
+    commit(&store, [caused(Effects { undecided, ..Effects::default() })]);
+    assert_eq!(open(), [(1, UndecidedKind::Fuse), (2, UndecidedKind::Parked), (3, UndecidedKind::Parked)]);
+    let counts = store.open_verdicts().unwrap();
+    assert_eq!(
+        counts.iter().map(|open| (open.kind, open.count)).collect::<Vec<_>>(),
+        [(UndecidedKind::Fuse, 1), (UndecidedKind::Parked, 2)]
+    );
+
+    // The new rule decides one, and fails at another in its own way.
+    let effects = Effects {
+        settled: vec![settled(1, Outcome::NoMatch), settled(2, Outcome::Again)],
+        undecided: vec![row(2, b"new", UndecidedKind::Error)],
+        ..Effects::default()
+    };
+    commit(&store, [caused(effects)]);
+    assert_eq!(open(), [(2, UndecidedKind::Error), (3, UndecidedKind::Parked)]);
+    assert_eq!(store.open_verdicts_of(&rule, Seq(2), 10).unwrap().len(), 1);
+    // The old one comes back, and fails as it did.
+    commit(&store, [caused(Effects { undecided: vec![row(1, b"old", UndecidedKind::Fuse)], ..Effects::default() })]);
+    assert_eq!(open()[0], (1, UndecidedKind::Fuse));
 }
 
 #[test]
