@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use redflag::{cli, cli::Exit, engine};
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == engine::scout::ARGUMENT) {
+        return engine::scout::main();
+    }
     let (command, global) = match cli::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(told) => {

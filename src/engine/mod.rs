@@ -11,6 +11,7 @@ pub mod reconcile;
 pub mod rehearse;
 pub mod reload;
 pub mod samples;
+pub mod scout;
 mod senders;
 mod service;
 mod warden;

@@ -17,17 +17,21 @@ use tokio_util::sync::CancellationToken;
 
 mod again;
 
+pub(super) use again::first_asked;
+
 use again::Again;
 
 use super::{
     intake::{Batch, Intake},
     leak::Leak,
+    scout::Found,
 };
 use crate::{
     alerts::{Alarm, Alarms, Desk, Judged, Routes},
     model::{
         alert::{Message, Purpose, Role},
         books::{Books, BooksDelta, Imbalance, Seam},
+        card::Card,
         delivery::Next,
         event::Event,
         ids::{Ids, MessageId, Seq},
@@ -92,6 +96,8 @@ pub struct Parts {
     pub progress: Progress,
     /// Woken when a delivery was given up.
     pub trouble: Arc<Notify>,
+    /// What the scouts found on the ground that is judged first.
+    pub scouted: Found,
 }
 
 /// The engine. Runs on one thread with a large stack, in a runtime of its own.
@@ -115,11 +121,13 @@ pub struct Pipeline {
 impl Pipeline {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let mut evaluator = Evaluator::new();
+        evaluator.withheld.convict(parts.scouted.convicted.iter().cloned());
         Self {
             committing: parts.progress.hand("committing"),
             judging: parts.progress.hand("judging"),
             parts,
-            evaluator: Evaluator::new(),
+            evaluator,
             arrived: VecDeque::with_capacity(BATCH),
             feeds_ended: false,
             effects: Effects::default(),
@@ -440,14 +448,17 @@ impl Pipeline {
         {
             tracing::warn!(rule = %card.id, event = %event.seq, kind = why.kind.as_str(), line = why.line, detail = why.detail, "a verdict is missing");
             let place = why.line.map_or_else(|| card.file.clone(), |line| format!("{}:{line}", card.file));
-            let alarm = Alarm::new(
-                format!("undecided {}", card.id),
-                card.severity.max(Severity::High),
-                format!("Rule {} could not judge event {}", card.id, event.seq),
-            )
-            .note(format!("{place}: {}.", why.detail))
-            .note("The verdict is recorded as undecided, which is not \"no match\": somebody must look at the event. Other rules judged it.")
-            .also(card.owner.as_ref());
+            let alarm = match why.kind {
+                UndecidedKind::Poison => poisoned(card, event.seq),
+                _ => Alarm::new(
+                    format!("undecided {}", card.id),
+                    card.severity.max(Severity::High),
+                    format!("Rule {} could not judge event {}", card.id, event.seq),
+                )
+                .note(format!("{place}: {}.", why.detail))
+                .note("The verdict is recorded as undecided, which is not \"no match\": somebody must look at the event. Other rules judged it."),
+            };
+            let alarm = alarm.also(card.owner.as_ref());
             self.alarm(&alarm);
         }
     }
@@ -550,6 +561,21 @@ fn count_due(books: &mut Books, effects: &Effects, before: usize) {
             None => {}
         }
     }
+}
+
+/// Told for each event, to the rule's recipients too: nobody else will tell them of it.
+fn poisoned(card: &Card, event: Seq) -> Alarm {
+    let alarm = Alarm::new(
+        format!("poison {} {event}", card.id),
+        card.severity.max(Severity::High),
+        format!("Event {event} could not be judged by rule {}", card.id),
+    )
+    .note(format!("redflag stopped, and two processes of their own died of judging this event by {}.", card.file))
+    .note("The verdict is recorded as undecided, which is not \"no match\": look at the event yourself. Other rules judged it.")
+    .note(
+        "Once the rule is mended, the next start judges the event by it, ahead of everything else and in a process of its own.",
+    );
+    card.send_to.iter().fold(alarm, |alarm, name| alarm.also(Some(name)))
 }
 
 /// What a turn made true once it is committed.

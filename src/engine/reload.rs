@@ -283,7 +283,7 @@ fn list_files(files: BTreeMap<String, Arc<[u8]>>) -> ListFiles {
 }
 
 /// The set that an earlier run kept. Its tests passed then; what no longer compiles (its recipient is gone from the configuration) is left out.
-fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
+pub(super) fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
     let files: BTreeMap<String, Arc<[u8]>> = kept.files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
     let snapshot = Snapshot { files, unreadable: Vec::new() };
     let loaded = set::load(&snapshot, None, declared, true, &|_, _| Vec::new());

@@ -19,8 +19,9 @@ use super::{
     health::{self, Health},
     intake::Intake,
     leak::Leak,
-    pipeline::{Control, Parts, Pipeline},
+    pipeline::{BATCH, Control, Parts, Pipeline, first_asked},
     reload::{ReloadError, Reloader, Report, Request},
+    scout::{self, Found, Ground},
     senders::ChannelSender,
     warden::Warden,
 };
@@ -30,7 +31,7 @@ use crate::{
     config::{ChannelConfig, Config, FeedConfig, secret::SecretError},
     decode::{self, Decoder},
     model::{
-        ids::Ids,
+        ids::{Ids, Seq},
         names::{ChannelName, FeedName},
         severity::Severity,
         signal::{Heard, Meter},
@@ -154,6 +155,14 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let (latest, first_load) = reloader.first(store.reader().last_generation()?).await?;
     let generation = Arc::clone(&latest.generation);
     live.store(Arc::clone(&generation));
+    let ground = Ground {
+        data_dir: config.data_dir.clone(),
+        declared: declared(config, &routes),
+        after: journal.judged()?,
+        to: ahead(journal.as_ref(), opened.unclean)?,
+        pairs: first_asked(journal.as_ref(), &generation, opened.unclean)?,
+    };
+    let scouted = if ground.is_empty() { Found::default() } else { scout::explore(&ground).await };
 
     let (signals, signals_in) = mpsc::channel(SIGNALS);
     let (control, control_in) = mpsc::channel(256);
@@ -197,6 +206,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         leak,
         progress: progress.clone(),
         trouble: Arc::clone(&trouble),
+        scouted,
     };
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
@@ -335,6 +345,15 @@ impl Running {
         self.store.close().committed().await?;
         Ok(())
     }
+}
+
+/// How far judging may have been when the last run ended: two batches behind the cursor at most. After a clean stop there is nothing to fear.
+fn ahead(journal: &dyn Journal, unclean: bool) -> Result<Seq, StoreError> {
+    let judged = journal.judged()?;
+    if !unclean {
+        return Ok(judged);
+    }
+    Ok(journal.last()?.min(Seq(judged.0 + 2 * BATCH as u64)))
 }
 
 /// Deliveries that no dispatcher will ever take.

@@ -109,7 +109,15 @@ impl Evaluator {
     pub fn new() -> Self {
         let host = Host::new();
         let sandbox = Sandbox::new(&host);
-        Self { host, sandbox, scope: Scope::new(), world: None, prepared: HashMap::new(), asked: Vec::new(), withheld: Withheld::default() }
+        Self {
+            host,
+            sandbox,
+            scope: Scope::new(),
+            world: None,
+            prepared: HashMap::new(),
+            asked: Vec::new(),
+            withheld: Withheld::default(),
+        }
     }
 
     /// Judges an event by all running rules of its topic. Matches and undecided verdicts are appended to `out`, in the generation's order.
@@ -188,6 +196,8 @@ impl Evaluator {
     }
 
     fn verdict(&mut self, rule: &CompiledRule, event: &mut Lazy<'_>, lists: &Lists, settings: Option<&Value>) -> Option<Verdict> {
+        #[cfg(debug_assertions)]
+        super::fault::strike(&rule.card.id, event.event);
         if !rule.condition.holds(event.event, lists) {
             return None;
         }

@@ -7,6 +7,8 @@ pub mod condition;
 pub mod convert;
 pub mod diagnostic;
 pub mod evaluate;
+#[cfg(debug_assertions)]
+mod fault;
 pub mod fields;
 pub mod functions;
 pub mod fuse;

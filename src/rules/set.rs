@@ -55,7 +55,7 @@ pub struct Modules {
 }
 
 /// What the configuration tells the rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Declared {
     /// Topics beyond the documented ones.
     pub topics: Vec<String>,

@@ -149,7 +149,11 @@ impl Metrics {
         registry.register("evaluations_decided", "Verdicts match or no match", self.decided.clone());
         registry.register("evaluations_undecided", "Verdicts that are missing", self.undecided.clone());
         registry.register("evaluations_parked", "Verdicts put off, because their rule is parked", self.parked.clone());
-        registry.register("evaluations_asked_again", "Missing verdicts that a rule was asked for again", self.asked_again.clone());
+        registry.register(
+            "evaluations_asked_again",
+            "Missing verdicts that a rule was asked for again",
+            self.asked_again.clone(),
+        );
         registry.register("verdicts_waiting", "Missing verdicts that are open", self.verdicts_waiting.clone());
         registry.register("verdicts", "Matches and undecided verdicts by rule", self.verdicts.clone());
         registry.register("delivery_attempts", "Attempts by channel and outcome", self.attempts.clone());

@@ -22,5 +22,6 @@ mod reload;
 mod rows;
 mod rule_pack;
 mod sandbox;
+mod scout;
 mod support;
 mod webhook;

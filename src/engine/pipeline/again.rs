@@ -16,6 +16,7 @@ use crate::{
     model::{
         card::Card,
         event::Event,
+        hash::Digest,
         ids::Seq,
         names::RuleId,
         severity::Severity,
@@ -23,8 +24,8 @@ use crate::{
         turn::{Outcome, Parked, Settled, UndecidedRow},
         verdict::{Judgement, Undecided, UndecidedKind, Verdict},
     },
-    rules::withheld::STRIKES,
-    store::StoreError,
+    rules::{set::Generation, withheld::STRIKES},
+    store::{Journal, StoreError},
 };
 
 /// Missing verdicts that are read at a time, and how long judging them may hold up what arrives.
@@ -52,6 +53,42 @@ struct Task {
     /// Done up to here.
     after: Seq,
     all: bool,
+}
+
+/// Missing verdicts that the first slices will ask for: what a scout has to go over. After a clean stop, those that a process died of.
+///
+/// # Errors
+/// When the store can't be read.
+pub(in crate::engine) fn first_asked(
+    journal: &dyn Journal,
+    generation: &Generation,
+    unclean: bool,
+) -> Result<Vec<(Seq, RuleId)>, StoreError> {
+    let mut pairs = Vec::new();
+    for counts in journal.open_verdicts()?.chunk_by(|a, b| a.rule == b.rule) {
+        let id = &counts[0].rule;
+        let Some(rule) = generation.rule(id).filter(|rule| rule.card.stage.runs()) else { continue };
+        let asked = |hash, kind| (unclean || kind == UndecidedKind::Poison) && may_have_a_verdict(hash, kind, &rule.card);
+        if pairs.len() >= 2 * SLICE || !counts.iter().any(|open| asked(open.rule_hash, open.kind)) {
+            continue;
+        }
+        let mut after = Seq(0);
+        loop {
+            let rows = journal.open_verdicts_of(id, after, SLICE)?;
+            let Some(last) = rows.last() else { break };
+            after = last.seq;
+            pairs.extend(rows.iter().filter(|row| asked(row.rule_hash, row.why.kind)).map(|row| (row.seq, id.clone())));
+            if pairs.len() >= 2 * SLICE {
+                break;
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+/// Whether the rule as it is now may give a verdict that was missing: it is another one, or was not asked.
+fn may_have_a_verdict(hash: Digest, kind: UndecidedKind, card: &Card) -> bool {
+    hash != card.hash || kind == UndecidedKind::Parked
 }
 
 impl Again {
@@ -110,11 +147,15 @@ impl Pipeline {
             if let Some(task) = self.again.queue.front_mut() {
                 task.after = row.seq;
             }
-            let another = row.rule_hash != rule.card.hash;
-            // In this process nobody asks what a process died of.
-            let open = row.why.kind != UndecidedKind::Poison && (another || task.all || row.why.kind == UndecidedKind::Parked);
+            // What a process died of is asked only if another survived it.
+            let allowed =
+                row.why.kind != UndecidedKind::Poison || self.parts.scouted.cleared.contains(&(row.seq, row.rule.clone()));
+            let open = allowed && (task.all || may_have_a_verdict(row.rule_hash, row.why.kind, &rule.card));
             let Some(event) = open.then(|| self.event(row.seq)).transpose()?.flatten() else { continue };
-            let verdict = self.evaluator.judge_one(&generation, rule, &event, None, None);
+            let verdict = match self.evaluator.withheld.reason(&rule.card, event.seq) {
+                Some(why) => Some(Verdict::Undecided(why)),
+                None => self.evaluator.judge_one(&generation, rule, &event, None, None),
+            };
             self.settle(&row, &rule.card, verdict, &event);
             self.park_fresh(event.seq);
             if self.evaluator.withheld.is_parked(&rule.card.hash) {
@@ -152,7 +193,7 @@ impl Pipeline {
         for open in open {
             match generation.rule(&open.rule).filter(|rule| rule.card.stage.runs()) {
                 Some(rule) if self.evaluator.withheld.is_parked(&rule.card.hash) => {}
-                Some(rule) if all || rule.card.hash != open.rule_hash || open.kind == UndecidedKind::Parked => {
+                Some(rule) if all || may_have_a_verdict(open.rule_hash, open.kind, &rule.card) => {
                     self.again.add(&open.rule, all);
                 }
                 Some(_) => {}

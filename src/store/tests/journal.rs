@@ -198,6 +198,7 @@ fn a_turn_brings_all_that_it_holds() {
 #[test]
 fn a_missing_verdict_is_open_until_it_is_settled_and_again_when_the_rule_fails_anew() {
     let (_folder, store) = fresh();
+    commit(&store, [turn(1..=3)]);
     let rule = RuleId::new("slow");
     let row = |seq: u64, hash: &[u8], kind| UndecidedRow {
         seq: Seq(seq),
