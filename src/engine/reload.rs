@@ -106,7 +106,8 @@ pub struct Latest {
 }
 
 impl Reloader {
-    /// Loads at the start. The folder counts as it is; a file that is broken runs as it did before, from the set that was kept last.
+    /// Loads at the start, over the set that was kept last: a file that is broken runs as it did before, and a folder that shrank
+    /// suspiciously is held back as it would be while redflag runs.
     ///
     /// # Errors
     /// When the folder can't be read or the set can't be kept.
@@ -185,7 +186,8 @@ impl Reloader {
                         let mut previous = previous;
                         let mut loaded = check(&snapshot, Some(&previous.generation), &declared, &templates, confirm);
                         if let Some(kept) = kept
-                            && loaded.diagnostics.iter().any(Diagnostic::is_error)
+                            && (loaded.diagnostics.iter().any(Diagnostic::is_error)
+                                || lacks(&loaded.generation, &snapshot, &kept))
                         {
                             previous = revive(kept, &declared);
                             loaded = on_last_good(loaded, &snapshot, &previous.generation, &declared, &templates);
@@ -282,6 +284,15 @@ fn list_files(files: BTreeMap<String, Arc<[u8]>>) -> ListFiles {
     files.into_iter().filter(|(file, _)| file.starts_with("lists/")).collect()
 }
 
+/// Whether the set that an earlier run kept has a rule, or a list with other entries, that this one has not: only then is it worth the time
+/// to compile it and to ask whether too much is gone.
+fn lacks(generation: &Generation, snapshot: &Snapshot, kept: &GenerationRecord) -> bool {
+    let list = |(file, bytes): &(String, Vec<u8>)| {
+        file.starts_with("lists/") && snapshot.files.get(file).is_none_or(|now| **now != **bytes)
+    };
+    kept.cards.iter().any(|card| generation.rule(&card.id).is_none()) || kept.files.iter().any(list)
+}
+
 /// The set that an earlier run kept. Its tests passed then; what no longer compiles (its recipient is gone from the configuration) is left out.
 pub(super) fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
     let files: BTreeMap<String, Arc<[u8]>> = kept.files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
@@ -299,7 +310,7 @@ fn on_last_good(
     declared: &Declared,
     templates: &Templates,
 ) -> Loaded {
-    let mut loaded = check(snapshot, Some(last_good), declared, templates, true);
+    let mut loaded = check(snapshot, Some(last_good), declared, templates, false);
     loaded.diagnostics = first.diagnostics;
     let wrong: BTreeSet<&str> =
         loaded.diagnostics.iter().filter(|finding| finding.is_error()).map(|finding| &*finding.file).collect();

@@ -95,6 +95,7 @@ impl Place {
 async fn a_rule_that_is_broken_at_a_start_runs_as_it_did_before_and_one_that_is_gone_is_named() {
     let place = Place::new();
     place.write(&shadow("Good"));
+    std::fs::write(place.folder.path().join("rules/two.rhai"), shadow("Another").replace("T-1", "T-2")).unwrap();
     let (good, report) = place.start().await;
     assert!(report.is_good() && report.withdrawn.is_empty());
 
@@ -109,8 +110,41 @@ async fn a_rule_that_is_broken_at_a_start_runs_as_it_did_before_and_one_that_is_
 
     std::fs::remove_file(place.folder.path().join("rules/one.rhai")).unwrap();
     let (latest, report) = place.start().await;
-    assert!(latest.generation.rules.is_empty());
+    assert_eq!(latest.generation.rules.len(), 1);
     assert_eq!(gone(&report).unwrap().subject, "Rules are gone since the last run: T-1");
+}
+
+#[tokio::test]
+async fn a_folder_that_shrank_while_nothing_ran_is_held_back_until_somebody_confirms() {
+    let place = Place::new();
+    let rules = place.folder.path().join("rules");
+    let one = |number: u32| rules.join(format!("rule_{number}.rhai"));
+    for number in 0..6 {
+        std::fs::write(one(number), shadow("Good").replace("T-1", &format!("T-{number}"))).unwrap();
+    }
+    std::fs::create_dir(rules.join("lists")).unwrap();
+    std::fs::write(rules.join("lists/risky.txt"), "LB\nIR\nKP\n").unwrap();
+    let (good, report) = place.start().await;
+    assert!(report.is_good() && report.rules == 6);
+
+    (0..3).for_each(|number| std::fs::remove_file(one(number)).unwrap());
+    std::fs::write(rules.join("lists/risky.txt"), "LB\n").unwrap();
+    for _ in 0..2 {
+        let (latest, report) = place.start().await;
+        assert_eq!(latest.generation.hash, good.generation.hash, "what was live goes on, start after start");
+        let held_back = "3 of 6 rules are gone at once; the list `risky` shrank from 3 to 1 entries";
+        assert_eq!((report.held_back.as_deref(), report.rules), (Some(held_back), 6));
+        assert!(report.withdrawn.is_empty() && gone(&report).is_none());
+        let told = alarms(&report, &latest.generation).pop().unwrap();
+        assert!(told.notes.iter().any(|note| note.contains("`redflag reload --confirm`")), "{told:?}");
+    }
+
+    let reloader = place.reloader();
+    let (latest, _) = reloader.first(place.store.reader().last_generation().unwrap()).await.unwrap();
+    let (confirmed, report) = reloader.load(latest, None, true).await.unwrap();
+    assert_eq!((report.held_back, report.rules, report.withdrawn.len()), (None, 3, 3));
+    let (next, report) = place.start().await;
+    assert_eq!((next.generation.hash, report.held_back), (confirmed.generation.hash, None));
 }
 
 #[tokio::test]

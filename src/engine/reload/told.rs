@@ -3,7 +3,7 @@
 use super::Report;
 use crate::{alerts::Alarm, model::severity::Severity, rules::set::Generation};
 
-/// A start takes the folder as it is: whatever the last run judged by and this one does not is named, since no guard holds it back.
+/// Whatever the last run judged by and this one does not is named: few enough to be a change, and made while nothing ran.
 pub(super) fn gone(report: &Report) -> Option<Alarm> {
     if report.withdrawn.is_empty() {
         return None;
@@ -79,7 +79,7 @@ pub(super) fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
             Alarm::new(format!("held back {held_back}"), Severity::High, "A change of the rules is held back")
                 .note(format!("{held_back}."))
                 .note(
-                    "The rules that were live go on. If the change is meant, restart redflag: a start takes the folder as it is.",
+                    "The rules that were live go on, and would after a restart. If the change is meant, let it through: `redflag reload --confirm`.",
                 ),
         );
     }
