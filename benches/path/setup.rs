@@ -16,7 +16,7 @@ use redflag::{
         ChannelConfig, ConcedusConfig, Config, DelayConfig, Environment, FeedConfig, Language, Secret, WebhookConfig,
         channels::RetryConfig,
         feeds::{BackfillConfig, ByteSize, zone::ZoneName},
-        service::{HttpConfig, RulesConfig, SendTo, TemplatesConfig},
+        service::{ControlConfig, HttpConfig, RulesConfig, SendTo, TemplatesConfig},
     },
     model::{
         names::{ChannelName, FeedName},
@@ -136,6 +136,7 @@ pub fn config(dir: &Path, address: &Feed, rules: &Path, way: ChannelConfig) -> a
         delays: DelayConfig::default(),
         channels: BTreeMap::from([(channel.clone(), way)]),
         http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
+        control: ControlConfig::default(),
     };
     let path = dir.join("config.json");
     fs::write(&path, serde_json::to_vec(&config)?)?;

@@ -5,8 +5,13 @@ use std::process::ExitCode;
 use crate::{
     channels::ChannelError,
     config::ConfigError,
-    engine::{ServiceError, reload::ReloadError},
+    engine::{
+        ServiceError,
+        control::{Why, client::ClientError},
+        reload::ReloadError,
+    },
     rules::watch::WatchError,
+    store::StoreError,
 };
 
 /// How a command ended; documented, stable.
@@ -28,9 +33,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code of an error: 78 where an operator must mend the configuration, else 1.
+/// The exit code of an error: 78 where an operator must mend the configuration, 69 where nobody answers, 2 for a name that is not there,
+/// else 1.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
+    if let Some(client) = error.downcast_ref::<ClientError>() {
+        return of_client(client);
+    }
     let config = error.chain().any(|cause| {
         let service = cause.downcast_ref::<ServiceError>().is_some_and(|error| {
             matches!(
@@ -45,4 +54,19 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
         service || cause.is::<ConfigError>() || cause.is::<ChannelError>() || cause.is::<WatchError>()
     });
     if config { Exit::Config } else { Exit::Findings }
+}
+
+fn of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Refused(refusal) => match refusal.why {
+            Why::Unknown => Exit::Usage,
+            Why::NotNow | Why::Failed => Exit::Findings,
+            Why::NeedsService | Why::OtherStore | Why::Version => Exit::Unreachable,
+        },
+        ClientError::Denied { .. }
+        | ClientError::Silent { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Store(StoreError::Nothing { .. } | StoreError::SecondOwner { .. }) => Exit::Unreachable,
+        ClientError::Store(_) => Exit::Findings,
+    }
 }

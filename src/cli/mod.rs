@@ -2,18 +2,26 @@
 //!
 //! stdout is data, stderr is talk. Help, completions and man pages come from the definitions below.
 
+pub mod alerts;
 pub mod channel;
 pub mod check;
 pub mod completions;
 pub mod config;
+pub mod coverage;
 pub mod demo;
+pub mod error;
 pub mod exit;
 mod folder;
 pub mod man;
+pub mod outbox;
+pub mod quarantine;
+pub mod reload;
 pub mod rules;
 pub mod run;
 pub mod simulate;
+pub mod status;
 mod supervisor;
+mod table;
 pub mod test;
 
 use std::{ffi::OsString, fmt::Write as _, io::Write as _, path::PathBuf};
@@ -78,18 +86,35 @@ pub enum Command {
     Demo(demo::Args),
     /// Run a feed like the provider's: token endpoint, socket, methods, faults
     Simulate(Box<simulate::SimulateArgs>),
+    /// Show on one screen how redflag is, and what somebody should look at
+    Status(status::StatusArgs),
     /// Check rule files: every mistake with its place and a proposal
     Check(check::CheckArgs),
     /// Run the tests in rule files
     Test(test::TestArgs),
     /// List the rules: what would be loaded
     Rules(rules::RulesArgs),
+    /// Read rules, lists and templates again, or let a held-back change through
+    Reload(reload::ReloadArgs),
+    /// List and show alerts, and say what becomes of them
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
+    /// List deliveries that are owed or were given up; send them again, or drop them
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
+    /// List what could not be decoded, and judge it after all
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
+    /// Show what arrived and what became of it, and what no rule has decided
+    Coverage(coverage::CoverageArgs),
     /// Try a channel
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
     /// Show the configuration in force, or its schema
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the page of an error code
+    Error(error::ErrorArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print or write the man pages
@@ -98,9 +123,9 @@ pub enum Command {
 
 /// The commands by what they are for, in the order of `--help`.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Run", &["run", "demo", "simulate"]),
+    ("Run", &["run", "demo", "simulate", "status"]),
     ("Rules", &["check", "test", "rules"]),
-    ("Operate", &["channel", "config", "completions", "man"]),
+    ("Operate", &["reload", "alerts", "outbox", "quarantine", "coverage", "channel", "config", "error", "completions", "man"]),
 ];
 
 /// The definitions, with the commands of `--help` in groups.
@@ -145,6 +170,13 @@ pub fn run(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(&args, global),
         Command::Test(args) => test::run(&args, global),
         Command::Rules(args) => rules::run(&args, global),
+        Command::Status(args) => status::run(&args, global),
+        Command::Reload(args) => reload::run(&args, global),
+        Command::Alerts(command) => alerts::run(command, global),
+        Command::Outbox(command) => outbox::run(command, global),
+        Command::Quarantine(command) => quarantine::run(command, global),
+        Command::Coverage(args) => coverage::run(args, global),
+        Command::Error(args) => error::run(&args, global),
         Command::Channel(command) => wait(channel::run(command, global)),
         Command::Config(command) => config::run(&command, global),
         Command::Completions(args) => completions::run(&args),

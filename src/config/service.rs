@@ -49,6 +49,8 @@ pub struct Config {
     pub delays: DelayConfig,
     #[serde(default)]
     pub http: HttpConfig,
+    #[serde(default)]
+    pub control: ControlConfig,
 }
 
 /// A badge in every message.
@@ -166,6 +168,14 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 7878)) }
     }
+}
+
+/// Who may use the control socket beside its owner and root.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlConfig {
+    /// A group of /etc/group.
+    pub group: Option<String>,
 }
 
 fn utc() -> ZoneName {

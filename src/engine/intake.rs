@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+mod retry;
+
 use crate::{
     alerts::Alarm,
     decode::Decoder,
@@ -22,7 +24,7 @@ use crate::{
         signal::{Answer, Connection, Heard, Meter, PastMessages, Signal},
         time::{Clock, Timestamp},
         topic,
-        turn::Gap,
+        turn::{Gap, Retried},
     },
     store::{Journal, StoreError},
     telemetry::{
@@ -36,6 +38,7 @@ use crate::{
 pub struct Batch {
     pub events: Vec<Event>,
     pub quarantined: Vec<Quarantined>,
+    pub retried: Vec<Retried>,
     pub positions: BTreeMap<FeedName, String>,
     /// The newest receive time of each feed in this batch.
     pub received: BTreeMap<FeedName, Timestamp>,
@@ -49,6 +52,7 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
             && self.quarantined.is_empty()
+            && self.retried.is_empty()
             && self.positions.is_empty()
             && self.books.is_empty()
             && self.gaps.is_empty()

@@ -2,6 +2,7 @@
 
 mod absence;
 mod auditor;
+pub mod control;
 mod damage;
 mod health;
 mod intake;

@@ -72,6 +72,8 @@ pub enum Control {
     /// What the auditor found, with the words for it: both are committed together.
     Audited(Vec<Imbalance>, Vec<Alarm>),
     Notice(outbox::Notice),
+    /// A person wants quarantined bytes judged; which, the store says. Answered once what came of them is on disk.
+    Quarantine(mpsc::Sender<()>),
 }
 
 /// The engine's surroundings.
@@ -116,6 +118,10 @@ pub struct Pipeline {
     committing: Hand,
     judging: Hand,
     again: Again,
+    /// Quarantined bytes may wait to be judged after all.
+    wanted: bool,
+    /// Who waits for them.
+    asked: Vec<mpsc::Sender<()>>,
 }
 
 impl Pipeline {
@@ -135,6 +141,8 @@ impl Pipeline {
             told: Vec::new(),
             judgements: Vec::new(),
             again: Again::default(),
+            wanted: true,
+            asked: Vec::new(),
         }
     }
 
@@ -167,6 +175,7 @@ impl Pipeline {
         let mut batch = Batch::default();
         // On disk and not judged yet. There is always a batch behind it, so that it is never waited with.
         let mut unjudged: Option<Arc<Vec<Event>>> = None;
+        self.take_wanted(&mut batch)?;
         loop {
             if batch.is_empty() && self.effects.is_empty() && self.judged_books.is_empty() {
                 if stop.is_cancelled() && self.feeds_ended && self.arrived.is_empty() {
@@ -184,6 +193,7 @@ impl Pipeline {
                 }
                 self.take_arrived(&mut batch, false)?;
                 self.parts.intake.look_around(&mut batch);
+                self.take_wanted(&mut batch)?;
                 self.end_quiet_periods();
                 continue;
             }
@@ -206,6 +216,7 @@ impl Pipeline {
             }
             self.obey_all();
             self.parts.intake.look_around(&mut next);
+            self.take_wanted(&mut next)?;
             self.end_quiet_periods();
             self.parts.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());
             batch = next;
@@ -263,6 +274,18 @@ impl Pipeline {
         Ok(())
     }
 
+    /// What a person wants judged, until nothing more is wanted. Only right after a commit: what is not committed is still wanted.
+    fn take_wanted(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        if self.wanted {
+            self.parts.intake.take_wanted(batch)?;
+            self.wanted = !batch.retried.is_empty();
+        }
+        if !self.wanted {
+            self.asked.drain(..).for_each(|asked| answer(&asked));
+        }
+        Ok(())
+    }
+
     /// A rule on a topic that is never sent can't alert, and an enabled topic without a rule is watched by nobody: both are said.
     fn compare_topics(&mut self, feed: &FeedName, enabled: &[String]) {
         if enabled.is_empty() {
@@ -306,6 +329,7 @@ impl Pipeline {
         let turn = Turn {
             events: Arc::new(batch.events),
             quarantined: batch.quarantined,
+            retried: batch.retried,
             positions: batch.positions.into_iter().collect(),
             effects: std::mem::take(&mut self.effects),
             books,
@@ -515,6 +539,10 @@ impl Pipeline {
                 }
             }
             Control::Notice(notice) => self.notice(&notice),
+            Control::Quarantine(asked) => {
+                self.wanted = true;
+                self.asked.push(asked);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     auditor::Auditor,
+    control,
     health::{self, Health},
     intake::Intake,
     leak::Leak,
@@ -108,6 +109,8 @@ pub struct Running {
     feeds: JoinSet<()>,
     engine: oneshot::Receiver<Result<(), StoreError>>,
     dispatchers: Dispatchers,
+    /// None: it could not be served, which the operators were told.
+    control: Option<control::Served>,
 }
 
 /// Builds and starts everything; ready when it answers.
@@ -119,14 +122,15 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
-    let listener =
-        health::bind(config.http.listen).await.map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
-    let http = listener.local_addr().map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
     let channels = build_channels(config, &clock)?;
     let routes = routes(config, &channels);
     let sources = build_sources(config, &clock)?;
 
+    // The store's lock before the port: who starts a second redflag is told that, and who holds it.
     let (store, opened) = SqliteStore::open(store::Options::new(config.data_dir.clone()))?;
+    let listener =
+        health::bind(config.http.listen).await.map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
+    let http = listener.local_addr().map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
     if opened.unclean {
         tracing::warn!("the last run did not stop by itself; going on from the journal");
     }
@@ -216,6 +220,23 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let dispatchers =
         spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &progress, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
+    let live_parts = control::Live {
+        metrics: Arc::clone(&metrics),
+        health: health.clone(),
+        generation: Arc::clone(&live),
+        last_load: last_load(first_load.clone(), reports.subscribe()),
+        reload: reload.clone(),
+        engine: control.clone(),
+        wake,
+        since: clock.now(),
+    };
+    let office = control::Office {
+        config: Arc::new(config.clone()),
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        live: Some(live_parts),
+    };
+    let control_socket = serve_control(office, &control, &stop_feeds).await;
     super::reload::announce(&first_load, &live.load(), &control).await;
     // Told once, however often it is killed before that is on disk.
     for aside in store.reader().untold_set_aside(clock.now() - chrono::TimeDelta::days(7))? {
@@ -250,7 +271,44 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         feeds,
         engine,
         dispatchers,
+        control: control_socket,
     })
+}
+
+/// What was loaded last, for whoever asks how that went.
+fn last_load(first: Report, mut reports: broadcast::Receiver<Report>) -> Arc<ArcSwap<Report>> {
+    let last = Arc::new(ArcSwap::from_pointee(first));
+    let keep = Arc::clone(&last);
+    tokio::spawn(async move {
+        loop {
+            match reports.recv().await {
+                Ok(report) => keep.store(Arc::new(report)),
+                // The newer ones come.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    });
+    last
+}
+
+/// Alerts go out without it, so a socket that can't be served is an alarm and no reason not to start.
+async fn serve_control(
+    office: control::Office,
+    engine: &mpsc::Sender<Control>,
+    stop: &CancellationToken,
+) -> Option<control::Served> {
+    match control::serve(office, stop.clone()) {
+        Ok(served) => Some(served),
+        Err(error) => {
+            tracing::error!(%error, "no command can reach this service");
+            let alarm = Alarm::new("control socket", Severity::High, "The control socket can't be served")
+                .note(format!("{error}."))
+                .note("Alerts go out as ever; `redflag status`, `alerts`, `outbox` and `reload` can't reach this service. Mend the cause and restart it.");
+            let _ = engine.send(Control::Alarm(alarm)).await;
+            None
+        }
+    }
 }
 
 impl Running {
@@ -309,6 +367,9 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), ServiceError> {
         self.health.set_ready(false);
         self.stop_feeds.cancel();
+        if let Some(control) = self.control.take() {
+            control.ended().await;
+        }
         let drained = tokio::time::timeout(DRAIN, async {
             while let Some(ended) = self.feeds.join_next().await {
                 if let Err(error) = ended {

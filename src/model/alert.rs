@@ -51,6 +51,28 @@ impl Role {
     }
 }
 
+/// How far people are with an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// Nobody has said anything yet.
+    Open,
+    /// Somebody has taken it up.
+    Acknowledged,
+    Closed,
+}
+
+impl AlertState {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// What people are told, and all that a template may use. Kept as JSON in the store; `facts` holds personal data, and a channel
 /// without clearance gets it masked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

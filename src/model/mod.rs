@@ -1,6 +1,7 @@
 //! What crosses the stages: the types that a source, the decoder, the store, the rules, the alerts, the outbox, the renderer
 //! and the channels exchange. Nothing here does I/O; nothing here imports another part of redflag.
 
+pub mod actor;
 pub mod alert;
 pub mod books;
 pub mod card;

@@ -21,6 +21,8 @@ pub struct Turn {
     /// Batch n: contiguous sequences behind the last journaled one.
     pub events: Arc<Vec<Event>>,
     pub quarantined: Vec<Quarantined>,
+    /// What came of quarantined bytes that a person wanted judged.
+    pub retried: Vec<Retried>,
     /// Where each feed's source goes on, once this is committed.
     pub positions: Vec<(FeedName, String)>,
     /// What batch n−1 caused.
@@ -35,6 +37,7 @@ impl Turn {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
             && self.quarantined.is_empty()
+            && self.retried.is_empty()
             && self.positions.is_empty()
             && self.effects.is_empty()
             && self.books.is_empty()
@@ -158,6 +161,17 @@ pub struct OpenVerdicts {
     pub rule_hash: Digest,
     pub kind: UndecidedKind,
     pub count: u64,
+}
+
+/// Quarantined bytes that were decoded again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retried {
+    pub id: i64,
+    pub at: Timestamp,
+    /// Whether rules judge what was in it. Else it stays open.
+    pub judged: bool,
+    /// For people: no payload.
+    pub outcome: String,
 }
 
 /// An interval for which a feed can't prove that everything arrived.

@@ -15,11 +15,14 @@
 
 mod aside;
 mod books;
+mod change;
 mod deliveries;
 mod guard;
+mod lookup;
 mod mark;
 mod missing;
 mod open;
+mod owner;
 mod pages;
 mod query;
 mod read;
@@ -35,7 +38,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Act, Change, Changed};
+pub use lookup::{AlertFilter, ChannelState, DeliveryFilter, Numbered, QuarantineFilter, Wanted};
 pub use open::{DATABASE, OnFatal, Opened, Options};
+pub use owner::Holder;
 pub use query::{AlertRow, AttemptRow, AuditRow, DeliveryRow, QuarantineRow, SetAside};
 pub use read::Reader;
 pub use sqlite::SqliteStore;

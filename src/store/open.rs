@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use super::{
     StoreError, aside,
     guard::{self, Damage, Guard},
     mark::Facts,
+    owner::{self, Holder},
     rows::{Whole, failed},
     schema::{self, MIGRATIONS},
     writer::Marks,
@@ -28,7 +29,6 @@ use crate::model::{
 
 /// The database's name in its folder.
 pub const DATABASE: &str = "redflag.db";
-const LOCK: &str = "redflag.lock";
 
 /// The first version without the WAL-reset bug, in which a commit that races a checkpoint can be lost.
 const OLDEST_SQLITE: (i32, &str) = (3_051_003, "3.51.3");
@@ -52,6 +52,9 @@ pub struct Options {
     pub(super) durably: Durably,
     /// How long a start after a clean stop looks at the pages before it leaves the rest to the writer.
     pub(super) patience: Duration,
+    /// Which command opens it.
+    what: String,
+    visiting: bool,
 }
 
 impl Options {
@@ -64,7 +67,21 @@ impl Options {
             on_fatal: Arc::new(|_| std::process::exit(74)),
             durably: Arc::new(|connection| connection.execute_batch("COMMIT")),
             patience: Duration::from_millis(500),
+            what: "run".to_owned(),
+            visiting: false,
         }
+    }
+
+    /// For a command that looks or changes something while nothing runs, and leaves: it makes no store and migrates none, and the next start
+    /// still learns how the last run ended.
+    #[must_use]
+    pub fn visiting(self, what: impl Into<String>) -> Self {
+        Self { what: what.into(), visiting: true, ..self }
+    }
+
+    fn holder(&self) -> Holder {
+        let (what, since) = (self.what.clone(), self.clock.now());
+        Holder { pid: std::process::id(), what, visiting: self.visiting, since, control: None }
     }
 
     #[must_use]
@@ -104,6 +121,7 @@ pub(super) struct Owned {
     pub guard: Guard,
     /// Open from before SQLite's own connections until after them: closing any descriptor of a file gives up the process's locks on it.
     pub file: Arc<File>,
+    pub visiting: bool,
 }
 
 /// Takes the folder and its database.
@@ -111,21 +129,29 @@ pub(super) fn own(options: &Options) -> Result<Owned, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE.0 {
         return Err(StoreError::OldSqlite { found: rusqlite::version(), needed: OLDEST_SQLITE.1 });
     }
-    make_folder(&options.data_dir)?;
-    let lock = take_lock(&options.data_dir.join(LOCK))?;
-    aside::resume(&options.data_dir)?;
+    let path = options.data_dir.join(DATABASE);
+    if !options.visiting {
+        make_folder(&options.data_dir)?;
+    } else if !path.try_exists().map_err(|source| StoreError::File { path: path.clone(), source })? {
+        return Err(StoreError::Nothing { path });
+    }
+    let lock = owner::take(&options.data_dir, &options.holder())?;
+    if !options.visiting {
+        aside::resume(&options.data_dir)?;
+    }
     let taken = match take(options)? {
         Ok(taken) => taken,
+        // To set it aside is for the service, which tells it.
+        Err((damage, _)) if options.visiting => return Err(StoreError::Damaged { path, detail: damage.what }),
         Err((damage, facts)) => {
             let aside = aside::begin_anew(&options.data_dir, &damage, facts.as_ref(), options.clock.now())?;
-            let path = options.data_dir.join(DATABASE);
             let mut taken = take(options)?.map_err(|(damage, _)| StoreError::Damaged { path, detail: damage.what })?;
             taken.opened.set_aside = Some(aside);
             taken
         }
     };
     let Taken { path, connection, marks, opened, guard, file } = taken;
-    Ok(Owned { path, lock, connection, marks, opened, guard, file })
+    Ok(Owned { path, lock, connection, marks, opened, guard, file, visiting: options.visiting })
 }
 
 struct Taken {
@@ -147,10 +173,11 @@ fn take(options: &Options) -> Result<Result<Taken, (Damage, Option<Facts>)>, Sto
     if let Some(damage) = found.damage.take() {
         return Ok(Err((damage, found.facts)));
     }
-    let (connection, marks, unclean) = match take_database(&path, now, found.ask_sqlite).map_err(|error| damaged(error, &path)) {
-        Err(StoreError::Damaged { detail, .. }) => return Ok(Err((Damage::somewhere(detail), found.facts))),
-        taken => taken?,
-    };
+    let (connection, marks, unclean) =
+        match take_database(&path, now, found.ask_sqlite, options.visiting).map_err(|error| damaged(error, &path)) {
+            Err(StoreError::Damaged { detail, .. }) => return Ok(Err((Damage::somewhere(detail), found.facts))),
+            taken => taken?,
+        };
     let frames = frames(&connection).map_err(failed("reading the length of the write-ahead log"))?;
     let guard = Guard::begin(folder, Arc::clone(&file), found, marks, &connection, frames)?;
     Ok(Ok(Taken { path, connection, marks, opened: Opened { unclean, set_aside: None }, guard, file }))
@@ -166,7 +193,7 @@ pub(super) fn begin(path: &Path, now: Timestamp) -> Result<Connection, StoreErro
     Ok(connection)
 }
 
-fn take_database(path: &Path, now: Timestamp, ask: bool) -> Result<(Connection, Marks, bool), StoreError> {
+fn take_database(path: &Path, now: Timestamp, ask: bool, visiting: bool) -> Result<(Connection, Marks, bool), StoreError> {
     let operation = "opening the store";
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed(operation))?;
     schema::inspect(&connection, path, MIGRATIONS)?;
@@ -174,16 +201,22 @@ fn take_database(path: &Path, now: Timestamp, ask: bool) -> Result<(Connection, 
     if ask && let Some(damage) = guard::asked(&connection)? {
         return Err(StoreError::Damaged { path: path.to_owned(), detail: damage.what });
     }
-    schema::migrate(&mut connection, MIGRATIONS, now)?;
+    if visiting {
+        schema::up_to_date(&connection, path, MIGRATIONS)?;
+    } else {
+        schema::migrate(&mut connection, MIGRATIONS, now)?;
+    }
     let clean: bool = connection.query_row("SELECT clean FROM service", [], |row| row.get(0)).map_err(failed(operation))?;
-    connection
-        .execute(
-            // The time for which nothing ran, as far as it is known: since the last sign of life.
-            "UPDATE service SET clean = 0, opened_at = ?1, alive_at = ?1, \
-             away = away + CASE WHEN alive_at = 0 THEN 0 ELSE max(0, ?1 - alive_at) END",
-            params![now.timestamp_micros()],
-        )
-        .map_err(failed(operation))?;
+    if !visiting {
+        connection
+            .execute(
+                // The time for which nothing ran, as far as it is known: since the last sign of life.
+                "UPDATE service SET clean = 0, opened_at = ?1, alive_at = ?1, \
+                 away = away + CASE WHEN alive_at = 0 THEN 0 ELSE max(0, ?1 - alive_at) END",
+                params![now.timestamp_micros()],
+            )
+            .map_err(failed(operation))?;
+    }
     // Whoever held a lease held the lock, too, and is gone: what was being sent is due again at once, not when the lease runs out.
     connection
         .execute("UPDATE deliveries SET state = 'waiting', wake_at = due_at WHERE wake_at IS NOT NULL AND state = 'leased'", [])
@@ -267,15 +300,6 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
         .and_then(|()| path.canonicalize())
         .and_then(|made| made.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()))
         .map_err(|source| StoreError::Folder { path: path.to_owned(), source })
-}
-
-fn take_lock(path: &Path) -> Result<File, StoreError> {
-    let lock = make_file(path).map_err(|source| StoreError::Lock { path: path.to_owned(), source })?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::SecondOwner { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(StoreError::Lock { path: path.to_owned(), source }),
-    }
 }
 
 /// Only the owner may read it; SQLite gives its side files the same mode.

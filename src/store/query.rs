@@ -8,7 +8,8 @@ use super::{
     rows::{At, Hash, Id, Json, Named, Whole, Word},
 };
 use crate::model::{
-    alert::{Message, Role},
+    actor::Actor,
+    alert::{AlertState, Message, Role},
     delivery::State,
     event::QuarantineReason,
     hash::Digest,
@@ -35,11 +36,14 @@ pub struct AlertRow {
     pub masked_subject: String,
     pub role: Role,
     pub message: Option<MessageId>,
+    pub state: AlertState,
 }
 
 /// One delivery and how it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryRow {
+    /// Its number among the deliveries: what people type.
+    pub n: i64,
     pub id: DeliveryId,
     pub message: MessageId,
     pub channel: ChannelName,
@@ -51,6 +55,8 @@ pub struct DeliveryRow {
     pub attempts: u32,
     /// What the last reported attempt was told.
     pub detail: Option<String>,
+    /// When a person gave it up.
+    pub dropped_at: Option<Timestamp>,
 }
 
 /// One attempt; without an end nobody knows how it went.
@@ -74,6 +80,10 @@ pub struct QuarantineRow {
     pub detail: String,
     pub size: u64,
     pub digest: Digest,
+    /// `open`, `wanted` (a person wants it judged) or `retried`.
+    pub state: String,
+    /// What came of judging it after all.
+    pub outcome: Option<String>,
 }
 
 /// A damaged store that was set aside before this one was begun.
@@ -97,16 +107,21 @@ pub struct SetAside {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
     pub at: Timestamp,
-    pub actor: String,
+    pub actor: Actor,
     pub action: String,
     pub object: String,
     pub detail: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
 }
 
-const DELIVERIES: &str =
-    "SELECT id, message, channel, recipient, identity, state, due_at, expires_at, attempts, last_detail FROM deliveries";
-const ALERTS: &str =
-    "SELECT n, id, raised_at, seq, rule, rule_hash, title, severity, subject, masked_subject, role, message FROM alerts";
+pub(super) const DELIVERIES: &str = "SELECT n, id, message, channel, recipient, identity, state, due_at, expires_at, attempts, \
+                                     last_detail, dropped_at FROM deliveries";
+pub(super) const ALERTS: &str = "SELECT n, id, raised_at, seq, rule, rule_hash, title, severity, subject, masked_subject, role, \
+                                 message, state FROM alerts";
+pub(super) const QUARANTINE: &str = "SELECT id, feed, received_at, reason, detail, size, digest, state, outcome FROM quarantine";
+pub(super) const AUDIT: &str =
+    "SELECT at, actor, action, object, detail, uid, pid, via, claims, state_before, state_after FROM audit";
 
 impl Reader {
     /// Up to `limit` alerts behind `after` (an [`AlertRow::n`]; 0 for all), in the order in which they were committed.
@@ -157,14 +172,14 @@ impl Reader {
         self.with("counting owed deliveries", deliveries::owed)
     }
 
-    /// Up to `limit` deliveries that were given up, newest first.
+    /// Up to `limit` deliveries that were given up and that no person dropped, newest first.
     pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
-        let sql = format!("{DELIVERIES} WHERE state = 'dead' ORDER BY n DESC LIMIT ?1");
+        let sql = format!("{DELIVERIES} WHERE state = 'dead' AND dropped_at IS NULL ORDER BY n DESC LIMIT ?1");
         self.rows("reading dead letters", &sql, params![whole(limit as u64)], delivery)
     }
 
     pub fn dead_letter_count(&self) -> Result<u64, StoreError> {
-        self.count("counting dead letters", "SELECT count(*) FROM deliveries WHERE state = 'dead'")
+        self.count("counting dead letters", "SELECT count(*) FROM deliveries WHERE state = 'dead' AND dropped_at IS NULL")
     }
 
     /// Stores set aside since then of which no message tells yet.
@@ -191,19 +206,8 @@ impl Reader {
 
     /// Up to `limit` of them, newest first.
     pub fn quarantined(&self, limit: usize) -> Result<Vec<QuarantineRow>, StoreError> {
-        let sql = "SELECT id, feed, received_at, reason, detail, size, digest FROM quarantine \
-                   WHERE state = 'open' ORDER BY id DESC LIMIT ?1";
-        self.rows("reading the quarantine", sql, params![whole(limit as u64)], |row| {
-            Ok(QuarantineRow {
-                id: row.get(0)?,
-                feed: row.get::<_, Named<_>>(1)?.0,
-                received_at: row.get::<_, At>(2)?.0,
-                reason: row.get::<_, Word<_>>(3)?.0,
-                detail: row.get(4)?,
-                size: row.get::<_, Whole>(5)?.0,
-                digest: row.get::<_, Hash>(6)?.0,
-            })
-        })
+        let sql = format!("{QUARANTINE} WHERE state = 'open' ORDER BY id DESC LIMIT ?1");
+        self.rows("reading the quarantine", &sql, params![whole(limit as u64)], quarantined)
     }
 
     /// The bytes of one of them.
@@ -252,16 +256,8 @@ impl Reader {
 
     /// Up to `limit` lines of the audit record, newest first.
     pub fn audit(&self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        let sql = "SELECT at, actor, action, object, detail FROM audit ORDER BY n DESC LIMIT ?1";
-        self.rows("reading the audit record", sql, params![whole(limit as u64)], |row| {
-            Ok(AuditRow {
-                at: row.get::<_, At>(0)?.0,
-                actor: row.get(1)?,
-                action: row.get(2)?,
-                object: row.get(3)?,
-                detail: row.get(4)?,
-            })
-        })
+        let sql = format!("{AUDIT} ORDER BY n DESC LIMIT ?1");
+        self.rows("reading the audit record", &sql, params![whole(limit as u64)], audit)
     }
 
     fn kept_generation(&self, which: &str, params: impl Params) -> Result<Option<GenerationRecord>, StoreError> {
@@ -303,7 +299,7 @@ impl Reader {
     }
 }
 
-fn alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
+pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
     Ok(AlertRow {
         n: row.get(0)?,
         id: AlertId(row.get::<_, Id>(1)?.0),
@@ -317,20 +313,55 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
         masked_subject: row.get(9)?,
         role: row.get::<_, Word<_>>(10)?.0,
         message: row.get::<_, Option<Id>>(11)?.map(|id| MessageId(id.0)),
+        state: row.get::<_, Word<_>>(12)?.0,
     })
 }
 
-fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     Ok(DeliveryRow {
-        id: DeliveryId(row.get::<_, Id>(0)?.0),
-        message: MessageId(row.get::<_, Id>(1)?.0),
-        channel: row.get::<_, Named<_>>(2)?.0,
-        recipient: row.get(3)?,
-        identity: row.get(4)?,
-        state: row.get::<_, Word<_>>(5)?.0,
-        due_at: row.get::<_, At>(6)?.0,
-        expires_at: row.get::<_, At>(7)?.0,
-        attempts: row.get(8)?,
-        detail: row.get(9)?,
+        n: row.get(0)?,
+        id: DeliveryId(row.get::<_, Id>(1)?.0),
+        message: MessageId(row.get::<_, Id>(2)?.0),
+        channel: row.get::<_, Named<_>>(3)?.0,
+        recipient: row.get(4)?,
+        identity: row.get(5)?,
+        state: row.get::<_, Word<_>>(6)?.0,
+        due_at: row.get::<_, At>(7)?.0,
+        expires_at: row.get::<_, At>(8)?.0,
+        attempts: row.get(9)?,
+        detail: row.get(10)?,
+        dropped_at: row.get::<_, Option<At>>(11)?.map(|at| at.0),
+    })
+}
+
+pub(super) fn quarantined(row: &Row<'_>) -> rusqlite::Result<QuarantineRow> {
+    Ok(QuarantineRow {
+        id: row.get(0)?,
+        feed: row.get::<_, Named<_>>(1)?.0,
+        received_at: row.get::<_, At>(2)?.0,
+        reason: row.get::<_, Word<_>>(3)?.0,
+        detail: row.get(4)?,
+        size: row.get::<_, Whole>(5)?.0,
+        digest: row.get::<_, Hash>(6)?.0,
+        state: row.get(7)?,
+        outcome: row.get(8)?,
+    })
+}
+
+pub(super) fn audit(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+    Ok(AuditRow {
+        at: row.get::<_, At>(0)?.0,
+        actor: Actor {
+            name: row.get(1)?,
+            uid: row.get(5)?,
+            pid: row.get(6)?,
+            via: row.get::<_, Word<_>>(7)?.0,
+            claims: row.get(8)?,
+        },
+        action: row.get(2)?,
+        object: row.get(3)?,
+        detail: row.get(4)?,
+        before: row.get(9)?,
+        after: row.get(10)?,
     })
 }

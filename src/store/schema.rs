@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "damaged stores set aside", sql: include_str!("schema/0003.sql") },
     Migration { name: "late deliveries go another way", sql: include_str!("schema/0004.sql") },
     Migration { name: "verdicts that are given later", sql: include_str!("schema/0005.sql") },
+    Migration { name: "what people do", sql: include_str!("schema/0006.sql") },
 ];
 
 /// Whether this redflag may use the file.
@@ -46,6 +47,12 @@ pub(super) fn inspect(connection: &Connection, path: &Path, migrations: &[Migrat
         return Ok(());
     }
     Err(StoreError::Foreign { path: path.to_owned() })
+}
+
+/// Refuses a file that has to be migrated first: that is for the service, and there is no way back.
+pub(super) fn up_to_date(connection: &Connection, path: &Path, migrations: &[Migration]) -> Result<(), StoreError> {
+    let (found, known) = (pragma(connection, "user_version")?, known(migrations));
+    if found < known { Err(StoreError::OlderSchema { path: path.to_owned(), found, known }) } else { Ok(()) }
 }
 
 /// Brings the file to the newest version.

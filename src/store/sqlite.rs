@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Journal, Note, Opened, Options, Outbox, Pending, Reader, StoreError, open,
+    Act, Changed, Journal, Note, Opened, Options, Outbox, Pending, Reader, StoreError, Wanted, open, owner,
     writer::{Committed, Request, Writer},
 };
 use crate::model::{
@@ -28,6 +28,9 @@ use crate::model::{
 
 /// Requests that wait for the writer, at most; who comes then waits until it has taken some.
 const WAITING: usize = 256;
+
+/// Quarantined bytes that one turn takes up, at most: each may have many megabytes.
+const WANTED: usize = 4;
 
 /// The embedded store. Cheap to clone; the last handle that goes waits for what was asked, ends the writer (without the mark of a clean
 /// stop: see [`SqliteStore::close`]) and frees the lock.
@@ -99,6 +102,19 @@ impl SqliteStore {
         self.send(Request::Alive)
     }
 
+    /// Changes what a person wants changed, with its lines of the audit record.
+    pub fn act(&self, act: Act) -> Pending<Vec<Changed>> {
+        self.send(|answer| Request::Act(Box::new(act), answer))
+    }
+
+    /// Tells whoever finds the lock taken where this owner takes commands.
+    ///
+    /// # Errors
+    /// The lock's file can't be written.
+    pub fn announce(data_dir: &Path, control: &Path) -> Result<(), StoreError> {
+        owner::announce(data_dir, control).map_err(|source| StoreError::Lock { path: data_dir.to_owned(), source })
+    }
+
     /// Finishes what was asked before, empties the write-ahead log, marks the stop as clean and ends the writer: whatever is asked
     /// afterwards is answered [`StoreError::WriterGone`].
     pub fn close(&self) -> Pending<()> {
@@ -150,6 +166,10 @@ impl Journal for SqliteStore {
 
     fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError> {
         self.reader().known_before(feed, hash, before)
+    }
+
+    fn wanted(&self) -> Result<Vec<Wanted>, StoreError> {
+        self.reader().wanted(WANTED)
     }
 
     fn message(&self, id: MessageId) -> Result<Option<Message>, StoreError> {

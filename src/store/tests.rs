@@ -1,5 +1,6 @@
 //! The store against a real file; each test in a folder of its own.
 
+mod acts;
 mod damage;
 mod failing;
 mod journal;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{Journal as _, Opened, Options, SqliteStore};
 use crate::model::{
+    actor::{Actor, Via},
     alert::{Alert, Message, Purpose, Role},
     card::{Card, Header, Stage},
     delivery::NewDelivery,
@@ -43,6 +45,10 @@ fn fresh() -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(&folder);
     (folder, store)
+}
+
+fn user(name: &str, uid: u32) -> Actor {
+    Actor { name: name.to_owned(), uid: Some(uid), pid: Some(4711), via: Via::Socket, claims: None }
 }
 
 /// An event that differs from others by its sequence, received that many seconds after the start.

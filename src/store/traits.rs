@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
+use super::{Wanted, owner::Holder};
 use crate::model::{
     alert::{Message, QuietPeriod},
     delivery::{AttemptReport, Leased},
@@ -90,6 +91,12 @@ pub trait Journal: Send + Sync {
     /// When the store can't be read.
     fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError>;
 
+    /// Some quarantined bytes that a person wants judged, oldest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn wanted(&self) -> Result<Vec<Wanted>, StoreError>;
+
     /// A message by its id.
     ///
     /// # Errors
@@ -144,8 +151,11 @@ pub enum StoreError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("the file {path} can't be made")]
     File { path: PathBuf, source: std::io::Error },
-    #[error("{path} is in use by another redflag")]
-    SecondOwner { path: PathBuf },
+    #[error("{path} is in use by another redflag{}", held_by(holder.as_deref()))]
+    SecondOwner { path: PathBuf, holder: Option<Box<Holder>> },
+    /// Nothing was ever journaled there.
+    #[error("there is no store at {path}: no `redflag run` has used this data_dir yet")]
+    Nothing { path: PathBuf },
     #[error("the lock {path} can't be taken")]
     Lock { path: PathBuf, source: std::io::Error },
     #[error(
@@ -158,6 +168,10 @@ pub enum StoreError {
     Guard { operation: &'static str, source: std::io::Error },
     #[error("{path} is damaged, and its files can't be set aside")]
     Aside { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path} was written by an older redflag (schema {found}, this one knows {known}): start the service once, which migrates it"
+    )]
+    OlderSchema { path: PathBuf, found: i64, known: i64 },
     #[error("{path} is damaged: {detail}")]
     Damaged { path: PathBuf, detail: String },
     #[error("SQLite {found} may lose commits (WAL reset); {needed} is the first that does not")]
@@ -176,4 +190,8 @@ pub enum StoreError {
     /// The writer stopped after an error that means the disk can't be trusted; its last word is in the log.
     #[error("the store's writer has stopped")]
     WriterGone,
+}
+
+fn held_by(holder: Option<&Holder>) -> String {
+    holder.map_or_else(String::new, |holder| format!(" ({holder})"))
 }

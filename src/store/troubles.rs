@@ -89,7 +89,7 @@ impl Reader {
         self.with("counting dead alarms", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT count(DISTINCT message) FROM deliveries dead WHERE state = 'dead' AND purpose = 'alarm' AND NOT EXISTS \
+                    "SELECT count(DISTINCT message) FROM deliveries dead WHERE state = 'dead' AND purpose = 'alarm' AND dropped_at IS NULL AND NOT EXISTS \
                      (SELECT 1 FROM deliveries other WHERE other.message = dead.message AND other.state = 'delivered')",
                 )?
                 .query_row([], |row| row.get::<_, Whole>(0))

@@ -9,6 +9,7 @@ use super::{
     writer::Marks,
 };
 use crate::model::{
+    actor::Actor,
     alert::{Alert, Message, QuietPeriod},
     delivery::NewDelivery,
     event::{Event, Quarantined},
@@ -16,22 +17,28 @@ use crate::model::{
     ids::Seq,
     names::{FeedName, RuleId},
     time::Timestamp,
-    turn::{Gap, GenerationRecord, Judged, Turn, UndecidedRow},
+    turn::{Gap, GenerationRecord, Judged, Retried, Turn, UndecidedRow},
 };
 
 /// Something that an auditor will want to know: who did what to what. No personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    pub actor: String,
+    pub actor: Actor,
+    /// The command, as it is typed.
     pub action: String,
     pub object: String,
+    /// What the person says about it; may be empty.
     pub detail: String,
+    /// The object's state, where the action may change it.
+    pub before: Option<String>,
+    pub after: Option<String>,
 }
 
 /// Everything of the turn. `marks` move with it; the caller drops them when the transaction fails.
 pub(super) fn turn(connection: &Connection, turn: &Turn, marks: &mut Marks) -> Result<(), StoreError> {
     events(connection, &turn.events, marks)?;
     quarantined(connection, &turn.quarantined)?;
+    retried(connection, &turn.retried)?;
     positions(connection, &turn.positions)?;
     let effects = &turn.effects;
     messages(connection, &effects.messages)?;
@@ -117,6 +124,27 @@ fn quarantined(connection: &Connection, rows: &[Quarantined]) -> Result<(), Stor
             ])
         },
     )
+}
+
+/// The entry stays, with what came of it.
+fn retried(connection: &Connection, rows: &[Retried]) -> Result<(), StoreError> {
+    for row in rows {
+        let state = if row.judged { "retried" } else { "open" };
+        connection
+            .prepare_cached("UPDATE quarantine SET state = ?2, outcome = ?3 WHERE id = ?1")
+            .and_then(|mut update| update.execute(params![row.id, state, row.outcome]))
+            .map_err(failed("recording what came of quarantined bytes"))?;
+        let entry = Note {
+            actor: Actor::service(),
+            action: "quarantine retry".to_owned(),
+            object: format!("quarantine {}", row.id),
+            detail: row.outcome.clone(),
+            before: Some("wanted".to_owned()),
+            after: Some(state.to_owned()),
+        };
+        note(connection, &entry, row.at)?;
+    }
+    Ok(())
 }
 
 fn positions(connection: &Connection, rows: &[(FeedName, String)]) -> Result<(), StoreError> {
@@ -325,9 +353,27 @@ pub(super) fn generation(connection: &Connection, record: &GenerationRecord) -> 
 }
 
 pub(super) fn note(connection: &Connection, note: &Note, at: Timestamp) -> Result<(), StoreError> {
+    let actor = &note.actor;
     connection
-        .prepare_cached("INSERT INTO audit (at, actor, action, object, detail) VALUES (?1, ?2, ?3, ?4, ?5)")
-        .and_then(|mut insert| insert.execute(params![at.timestamp_micros(), note.actor, note.action, note.object, note.detail]))
+        .prepare_cached(
+            "INSERT INTO audit (at, actor, action, object, detail, uid, pid, via, claims, state_before, state_after) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )
+        .and_then(|mut insert| {
+            insert.execute(params![
+                at.timestamp_micros(),
+                actor.name,
+                note.action,
+                note.object,
+                note.detail,
+                actor.uid,
+                actor.pid,
+                actor.via.as_str(),
+                actor.claims,
+                note.before,
+                note.after,
+            ])
+        })
         .map(drop)
         .map_err(failed("writing the audit record"))
 }

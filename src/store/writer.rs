@@ -16,7 +16,9 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::{
-    StoreError, deliveries,
+    StoreError,
+    change::{self, Act, Changed},
+    deliveries,
     guard::{Guard, SEEN},
     open::{DATABASE, Durably, OnFatal, Options, Owned},
     rows::failed,
@@ -56,6 +58,7 @@ pub(super) enum Request {
     Note(Box<Note>, Answer<()>),
     /// A sign of life: until now this service ran.
     Alive(Answer<()>),
+    Act(Box<Act>, Answer<Vec<Changed>>),
     /// The last request: marks the stop as clean.
     Close(Answer<()>),
 }
@@ -64,6 +67,7 @@ pub(super) enum Request {
 enum Reply {
     Done,
     Leased(Vec<Leased>),
+    Changed(Vec<Changed>),
 }
 
 impl Request {
@@ -78,7 +82,11 @@ impl Request {
             | Self::Close(answer) => drop(answer.send(reply.map(|_| ()))),
             Self::Lease { answer, .. } => drop(answer.send(reply.map(|reply| match reply {
                 Reply::Leased(leased) => leased,
-                Reply::Done => Vec::new(),
+                Reply::Done | Reply::Changed(_) => Vec::new(),
+            }))),
+            Self::Act(_, answer) => drop(answer.send(reply.map(|reply| match reply {
+                Reply::Changed(changed) => changed,
+                Reply::Done | Reply::Leased(_) => Vec::new(),
             }))),
         }
     }
@@ -128,6 +136,7 @@ pub(super) struct Writer {
     guard: Guard,
     /// A log that readers keep from being moved is not tried again before it has this many frames.
     again: i64,
+    visiting: bool,
     /// Held until the thread ends.
     _lock: File,
 }
@@ -144,6 +153,7 @@ impl Writer {
             durably: options.durably,
             guard: owned.guard,
             again: 0,
+            visiting: owned.visiting,
             _lock: owned.lock,
         }
     }
@@ -307,6 +317,7 @@ impl Writer {
             Request::Report(reports, _) => deliveries::report(connection, reports)?,
             Request::Note(note, _) => write::note(connection, note, self.clock.now())?,
             Request::Alive(_) => write::alive(connection, self.clock.now())?,
+            Request::Act(act, _) => return change::act(connection, act, self.clock.now()).map(Reply::Changed),
             Request::Lease { channel, now, until, limit, .. } => {
                 return deliveries::lease(connection, channel, *now, *until, *limit).map(Reply::Leased);
             }
@@ -350,8 +361,11 @@ impl Writer {
         self.connection.busy_timeout(Duration::from_millis(250)).map_err(failed(operation))?;
         let (log, _) = self.checkpoint("noop")?;
         self.move_log("full", log)?;
-        write::alive(&self.connection, self.clock.now())?;
-        self.connection.execute("UPDATE service SET clean = 1", []).map_err(failed(operation))?;
+        // How the last run ended is not for a visitor to say.
+        if !self.visiting {
+            write::alive(&self.connection, self.clock.now())?;
+            self.connection.execute("UPDATE service SET clean = 1", []).map_err(failed(operation))?;
+        }
         let (log, _) = self.checkpoint("noop")?;
         self.guard.committed(u64::try_from(log).unwrap_or_default(), self.marks).map_err(beside("marking what is committed"))?;
         if self.move_log("full", log)? {

@@ -5,6 +5,7 @@
 mod books;
 mod commands;
 mod concedus;
+mod control;
 mod docs;
 // The rows of `make reliability` are part of this binary so that a few of their trials can be tests.
 #[path = "../reliability/harness/mod.rs"]

@@ -20,7 +20,7 @@ use crate::{
         SlackConfig,
         channels::{FileFormat, MailTls, RetryConfig},
         feeds::{BackfillConfig, ByteSize, zone::ZoneName},
-        service::{HttpConfig, RulesConfig, SendTo, TemplatesConfig},
+        service::{ControlConfig, HttpConfig, RulesConfig, SendTo, TemplatesConfig},
     },
     engine::{self, Running},
     model::{
@@ -246,5 +246,6 @@ fn config(dir: &Path, simulator: &Simulator, catchers: &catcher::Catchers) -> an
         fallback: SendTo { send_to: vec!["archive".to_owned()] },
         delays: DelayConfig::default(),
         http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
+        control: ControlConfig::default(),
     })
 }

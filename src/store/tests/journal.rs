@@ -276,14 +276,19 @@ fn a_rule_set_is_kept_once_and_can_become_the_last_one_again() {
 fn a_note_lands_in_the_audit_record() {
     let (_folder, store) = fresh();
     let note = Note {
-        actor: "uid 1000".to_owned(),
+        actor: Actor { claims: Some("anna".to_owned()), pid: Some(7), ..user("root", 0) },
         action: "reload".to_owned(),
         object: "rules".to_owned(),
         detail: "12 rules".to_owned(),
+        before: Some("a".to_owned()),
+        after: Some("b".to_owned()),
     };
     store.note(note.clone()).wait().unwrap();
     let rows = store.reader().audit(10).unwrap();
-    assert_eq!((rows.len(), rows[0].at, &rows[0].actor, &rows[0].action), (1, at(0), &note.actor, &note.action));
+    assert_eq!((rows.len(), rows[0].at), (1, at(0)));
+    let row = rows[0].clone();
+    assert_eq!((row.actor, row.action, row.object), (note.actor, note.action, note.object));
+    assert_eq!((row.detail, row.before, row.after), (note.detail, note.before, note.after));
 }
 
 #[test]

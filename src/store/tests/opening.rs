@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
-use crate::store::{DATABASE, Outbox as _, StoreError};
+use crate::store::{
+    DATABASE, Outbox as _, StoreError,
+    schema::{self, MIGRATIONS},
+};
 
 #[test]
 fn a_second_owner_is_refused_until_the_first_is_gone() {
@@ -11,8 +14,8 @@ fn a_second_owner_is_refused_until_the_first_is_gone() {
     let error = SqliteStore::open(options(&folder)).unwrap_err();
     assert!(matches!(error, StoreError::SecondOwner { .. }), "{error}");
     insta::assert_snapshot!(
-        error.to_string().replace(&folder.path().display().to_string(), "DIR"),
-        @"DIR/redflag.lock is in use by another redflag"
+        error.to_string().replace(&folder.path().display().to_string(), "DIR").replace(&std::process::id().to_string(), "PID"),
+        @"DIR/redflag.lock is in use by another redflag (pid PID, `redflag run` since 2023-11-14 22:13:20 UTC)"
     );
     let clone = store.clone();
     drop(store);
@@ -114,4 +117,57 @@ fn a_file_that_is_no_store_is_left_alone() {
         error.to_string().replace(&folder.path().display().to_string(), "DIR"),
         @"DIR/redflag.db is no store of redflag; data_dir must name a folder of redflag's own"
     );
+}
+
+#[test]
+fn a_visitor_takes_the_lock_and_leaves_how_the_last_run_ended() {
+    let (folder, store) = fresh();
+    commit(&store, [turn(1..=3)]);
+    drop(store);
+    let visit = || SqliteStore::open(options(&folder).visiting("alerts ack"));
+    for _ in 0..2 {
+        let (visitor, opened) = visit().unwrap();
+        assert!(opened.unclean, "the run before was not closed");
+        visitor.close().wait().unwrap();
+    }
+    assert!(open(&folder).1.unclean, "and the next run still learns of it");
+}
+
+#[test]
+fn a_visitor_makes_no_store_and_migrates_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let visit = || SqliteStore::open(options(&folder).visiting("status"));
+    assert!(matches!(visit(), Err(StoreError::Nothing { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was left behind");
+    let path = std::path::Path::new("redflag.db");
+    let mut older = rusqlite::Connection::open_in_memory().unwrap();
+    schema::migrate(&mut older, &MIGRATIONS[..1], at(0)).unwrap();
+    let error = schema::up_to_date(&older, path, MIGRATIONS).unwrap_err();
+    assert!(matches!(error, StoreError::OlderSchema { found: 1, .. }), "{error}");
+    schema::migrate(&mut older, MIGRATIONS, at(0)).unwrap();
+    schema::up_to_date(&older, path, MIGRATIONS).unwrap();
+}
+
+#[test]
+fn an_owner_waits_for_a_visitor_to_leave() {
+    let (folder, store) = fresh();
+    store.close().wait().unwrap();
+    drop(store);
+    let (visitor, _) = SqliteStore::open(options(&folder).visiting("status")).unwrap();
+    std::thread::scope(|scope| {
+        let owner = scope.spawn(|| open(&folder).1);
+        visitor.close().wait().unwrap();
+        drop(visitor);
+        assert!(!owner.join().unwrap().unclean);
+    });
+}
+
+#[test]
+fn the_lock_s_file_says_who_holds_it_and_where_it_takes_commands() {
+    let (folder, store) = fresh();
+    SqliteStore::announce(folder.path(), std::path::Path::new("/run/redflag/control.sock")).unwrap();
+    let holder = crate::store::Holder::of(folder.path()).unwrap();
+    assert_eq!((holder.pid, holder.visiting, holder.since), (std::process::id(), false, at(0)));
+    assert_eq!(holder.control.unwrap(), std::path::Path::new("/run/redflag/control.sock"));
+    drop(store);
 }

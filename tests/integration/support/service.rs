@@ -88,6 +88,23 @@ impl Place {
         entries.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 
+    /// A command on `redflag.toml`: exit code, stdout, stderr.
+    pub async fn command(&self, args: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_redflag"))
+            .args(args)
+            .arg("--config")
+            .arg(self.path("redflag.toml"))
+            .env_remove("SUDO_USER")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output =
+            timeout(PATIENCE, output).await.unwrap_or_else(|_| panic!("{args:?} does not end; the log:\n{}", self.tail()));
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
     /// Starts `redflag run` on `redflag.toml` and waits until it is ready.
     pub async fn start(&self) -> Service<'_> {
         let begun = Instant::now();

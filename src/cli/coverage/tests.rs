@@ -1,0 +1,51 @@
+use super::*;
+use crate::{
+    engine::control::{GapLine, Hour, LedgerLine},
+    model::{
+        hash::Digest,
+        ids::Seq,
+        names::{FeedName, TopicName},
+    },
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_780_002_000 + seconds, 0).unwrap()
+}
+
+#[test]
+fn hours_ledger_gaps_and_what_is_not_covered() {
+    let hour = |topic: Option<&str>, received, journaled, owed, undecided| Hour {
+        hour: at(0),
+        feed: FeedName::new("concedus"),
+        topic: topic.map(TopicName::new),
+        received,
+        already_had: received - journaled,
+        journaled,
+        quarantined: 0,
+        evaluated: journaled,
+        owed,
+        decided: owed - undecided,
+        undecided,
+    };
+    let coverage = Coverage {
+        hours: vec![hour(None, 120, 0, 0, 0), hour(Some("identResult"), 118, 110, 330, 1), hour(Some("vendorNews"), 2, 2, 0, 0)],
+        ledger: vec![
+            LedgerLine { from: Seq(1), to: Seq(70), generation: Digest::of(b"one"), live_from: Some(at(-9)), rules: 12 },
+            LedgerLine { from: Seq(71), to: Seq(112), generation: Digest::of(b"two"), live_from: Some(at(90)), rules: 13 },
+        ],
+        gaps: vec![GapLine {
+            feed: FeedName::new("concedus"),
+            topics: vec!["identResult".to_owned()],
+            from: at(10),
+            until: at(20),
+            found_at: at(30),
+            reason: "the answer was cut".to_owned(),
+        }],
+        imbalances: Vec::new(),
+        not_covered: vec!["1 verdicts are undecided: those rules did not judge those events".to_owned()],
+    };
+    insta::assert_snapshot!(page(&coverage, chrono_tz::Europe::Berlin));
+    let nothing =
+        Coverage { hours: Vec::new(), ledger: Vec::new(), gaps: Vec::new(), imbalances: Vec::new(), not_covered: Vec::new() };
+    insta::assert_snapshot!(page(&nothing, chrono_tz::UTC));
+}
