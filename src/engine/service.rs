@@ -36,7 +36,8 @@ use crate::{
         names::{ChannelName, FeedName},
         severity::Severity,
         signal::{Heard, Meter},
-        time::{Clock, SystemClock},
+        steady::SteadyClock,
+        time::Clock,
     },
     outbox,
     render::{self, Templates},
@@ -120,14 +121,14 @@ pub struct Running {
 pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     // A second call finds the provider installed: that is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start());
     let metrics = Arc::new(Metrics::new());
     let channels = build_channels(config, &clock)?;
     let routes = routes(config, &channels);
     let sources = build_sources(config, &clock)?;
 
     // The store's lock before the port: who starts a second redflag is told that, and who holds it.
-    let (store, opened) = SqliteStore::open(store::Options::new(config.data_dir.clone()))?;
+    let (store, opened) = SqliteStore::open(store::Options::new(config.data_dir.clone()).clock(Arc::clone(&clock)))?;
     let listener =
         health::bind(config.http.listen).await.map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
     let http = listener.local_addr().map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
@@ -323,7 +324,8 @@ impl Running {
         let (live, health) = (Arc::clone(&self.live), self.health.clone());
         move || {
             let live = live.load();
-            let rules = format!("{} rules live, generation {}", live.rules.len(), live.hash.short());
+            let count = live.rules.len();
+            let rules = format!("{count} rule{} live, generation {}", if count == 1 { "" } else { "s" }, live.hash.short());
             let reasons = health.reasons();
             if reasons.is_empty() { rules } else { format!("{rules}; not ready: {}", reasons.join("; ")) }
         }

@@ -13,6 +13,7 @@ pub mod names;
 pub mod rendered;
 pub mod severity;
 pub mod signal;
+pub mod steady;
 pub mod time;
 pub mod topic;
 pub mod turn;

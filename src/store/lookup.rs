@@ -256,7 +256,7 @@ impl Reader {
     /// When each feed was last heard, and how many of its events wait to be judged.
     pub fn feed_marks(&self, feed: &FeedName) -> Result<(Option<Timestamp>, u64), StoreError> {
         let waiting = "SELECT count(*) FROM events WHERE seq > coalesce((SELECT max(to_seq) FROM ledger), 0) AND feed = ?1";
-        let last = self.last_received(feed)?;
+        let last = self.last_received(feed, Timestamp::MAX_UTC)?;
         let waiting = self.with("counting events that wait", |connection| {
             connection.prepare_cached(waiting)?.query_row(params![feed.as_str()], |row| row.get::<_, Whole>(0))
         })?;

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, params};
 
 use super::{
@@ -35,6 +36,9 @@ const OLDEST_SQLITE: (i32, &str) = (3_051_003, "3.51.3");
 
 /// How long a statement waits for another process that holds the file.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// A delivery that waits longer than this at the start is tried at once.
+const FAR: TimeDelta = TimeDelta::hours(1);
 
 /// Called once, by the writer, when the disk can't be trusted any more. It is to end the process; should it return, nothing more is
 /// acknowledged.
@@ -220,6 +224,13 @@ fn take_database(path: &Path, now: Timestamp, ask: bool, visiting: bool) -> Resu
     // Whoever held a lease held the lock, too, and is gone: what was being sent is due again at once, not when the lease runs out.
     connection
         .execute("UPDATE deliveries SET state = 'waiting', wake_at = due_at WHERE wake_at IS NOT NULL AND state = 'leased'", [])
+        .map_err(failed(operation))?;
+    // Due far from now: the clock was set back since. Nothing waits for that.
+    connection
+        .execute(
+            "UPDATE deliveries SET wake_at = ?1, due_at = ?1 WHERE wake_at > ?2",
+            params![now.timestamp_micros(), (now + FAR).timestamp_micros()],
+        )
         .map_err(failed(operation))?;
     let last = last(&connection).map_err(failed(operation))?;
     let judged = judged(&connection).map_err(failed(operation))?;

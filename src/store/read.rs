@@ -103,14 +103,15 @@ impl Reader {
         })
     }
 
-    pub(super) fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError> {
+    /// Not after `now`: what was received while the clock was ahead is asked for again and compared.
+    pub(super) fn last_received(&self, feed: &FeedName, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         self.with("reading when a feed was last heard", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT coalesce((SELECT max(received_at) FROM events WHERE feed = ?1), \
-                     (SELECT received_at FROM carried_receipts WHERE feed = ?1))",
+                    "SELECT coalesce((SELECT max(received_at) FROM events WHERE feed = ?1 AND received_at <= ?2), \
+                     (SELECT min(received_at) FROM events WHERE feed = ?1), (SELECT received_at FROM carried_receipts WHERE feed = ?1))",
                 )?
-                .query_row(params![feed.as_str()], |row| row.get::<_, Option<At>>(0).map(|at| at.map(|at| at.0)))
+                .query_row(params![feed.as_str(), now.timestamp_micros()], |row| row.get::<_, Option<At>>(0).map(|at| at.map(|at| at.0)))
         })
     }
 

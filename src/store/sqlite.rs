@@ -9,6 +9,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
 use super::{
@@ -22,7 +23,7 @@ use crate::model::{
     hash::Digest,
     ids::{MessageId, Seq},
     names::{ChannelName, FeedName, RuleId},
-    time::Timestamp,
+    time::{Clock, Timestamp},
     turn::{GenerationRecord, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
 
@@ -43,6 +44,7 @@ struct Shared {
     writer: Option<JoinHandle<()>>,
     committed: Arc<Committed>,
     reader: Reader,
+    clock: Arc<dyn Clock>,
 }
 
 impl Drop for Shared {
@@ -69,12 +71,13 @@ impl SqliteStore {
         let reader = Reader::new(owned.path.clone(), Arc::clone(&owned.file));
         let committed = Arc::new(Committed::new(owned.marks));
         let (requests, waiting) = sync_channel(WAITING);
+        let clock = Arc::clone(&options.clock);
         let writer = Writer::new(owned, options, waiting, Arc::clone(&committed));
         let writer = thread::Builder::new()
             .name("redflag-store".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| StoreError::Thread { source })?;
-        Ok((Self(Arc::new(Shared { requests: Some(requests), writer: Some(writer), committed, reader })), opened))
+        Ok((Self(Arc::new(Shared { requests: Some(requests), writer: Some(writer), committed, reader, clock })), opened))
     }
 
     /// Another process's store, without taking it: only reads. `path` is the database or its folder.
@@ -153,7 +156,8 @@ impl Journal for SqliteStore {
     }
 
     fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError> {
-        self.reader().last_received(feed)
+        // A minute is no jump: see `SteadyClock`.
+        self.reader().last_received(feed, self.0.clock.now() + TimeDelta::minutes(1))
     }
 
     fn position(&self, feed: &FeedName) -> Result<Option<String>, StoreError> {

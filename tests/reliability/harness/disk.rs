@@ -60,7 +60,8 @@ impl Disk {
         run(Command::new("e2fsck").arg("-fn").arg(&self.image))
     }
 
-    fn mount(&self) -> anyhow::Result<()> {
+    /// Again, after it was unmounted.
+    pub fn mount(&self) -> anyhow::Result<()> {
         run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.at))
     }
 }
