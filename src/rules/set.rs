@@ -131,7 +131,9 @@ impl Generation {
         Self::new(Vec::new(), Arc::new(Lists::empty()), Arc::new(Modules::default()))
     }
 
-    fn new(rules: Vec<Arc<CompiledRule>>, lists: Arc<Lists>, modules: Arc<Modules>) -> Self {
+    /// The set of these rules, with its index.
+    #[must_use]
+    pub fn new(rules: Vec<Arc<CompiledRule>>, lists: Arc<Lists>, modules: Arc<Modules>) -> Self {
         let mut generation = Self::trial(rules, lists, modules);
         generation.index = index::build(&generation.by_topic, &generation.rules, &generation.lists);
         generation
@@ -214,13 +216,13 @@ pub fn load(
         snapshot.unreadable.iter().map(|(file, _)| file.clone()).filter(|file| is_rule(file)).collect();
     for (file, bytes) in snapshot.files.iter().filter(|(file, _)| is_rule(file)) {
         if let Some(rule) = last_good.get(file.as_str()).filter(|rule| unchanged(rule, snapshot)) {
-            candidates.push(Candidate { rule: Arc::clone(rule), id_place: id_place(file, bytes, rule), fresh: false });
+            candidates.push(Candidate { rule: Arc::clone(rule), id_place: None, fresh: false });
             continue;
         }
         match compiler.rule(file, bytes, Surroundings { modules: &modules, declared, lists: &lists }) {
             Ok(Compiled { rule, id_place, warnings }) => {
                 diagnostics.extend(warnings);
-                candidates.push(Candidate { rule: Arc::new(rule), id_place, fresh: true });
+                candidates.push(Candidate { rule: Arc::new(rule), id_place: Some(id_place), fresh: true });
             }
             Err(findings) => {
                 diagnostics.extend(findings);
@@ -239,7 +241,7 @@ pub fn load(
     let mut rules: Vec<Arc<CompiledRule>> = Vec::new();
     for candidate in candidates {
         let mut findings =
-            if candidate.fresh { lacking_tests(&candidate.rule, snapshot, candidate.id_place) } else { Vec::new() };
+            if candidate.fresh { lacking_tests(&candidate.rule, snapshot, candidate.id_place(snapshot)) } else { Vec::new() };
         if candidate.fresh && candidate.rule.card.stage != Stage::Retired && findings.is_empty() {
             findings = rehearse(&trial, &candidate.rule);
         }
@@ -261,11 +263,12 @@ pub fn load(
             rules.push(Arc::clone(rule));
         }
     }
+    let now: BTreeSet<&str> = rules.iter().map(|rule| rule.card.id.as_str()).collect();
     let withdrawn: Vec<RuleId> = previous
         .into_iter()
         .flat_map(|previous| previous.rules.iter())
         .map(|rule| &rule.card.id)
-        .filter(|id| !rules.iter().any(|rule| rule.card.id == **id))
+        .filter(|id| !now.contains(id.as_str()))
         .cloned()
         .collect();
     diagnostics.sort_by(|a, b| {
@@ -293,9 +296,16 @@ pub fn check(
 
 struct Candidate {
     rule: Arc<CompiledRule>,
-    id_place: Place,
+    /// None: not looked for yet.
+    id_place: Option<Place>,
     /// Compiled now; else it is what ran before.
     fresh: bool,
+}
+
+impl Candidate {
+    fn id_place(&self, snapshot: &Snapshot) -> Place {
+        self.id_place.unwrap_or_else(|| id_place(&self.rule, snapshot))
+    }
 }
 
 /// Whether a rule's file and all of its modules are as they were compiled.
@@ -303,7 +313,9 @@ fn unchanged(rule: &CompiledRule, snapshot: &Snapshot) -> bool {
     rule.sources.iter().all(|(file, bytes)| snapshot.files.get(file).is_some_and(|now| now == bytes))
 }
 
-fn id_place(file: &str, bytes: &[u8], rule: &CompiledRule) -> Place {
+fn id_place(rule: &CompiledRule, snapshot: &Snapshot) -> Place {
+    let file = rule.card.file.as_str();
+    let Some(bytes) = snapshot.files.get(file) else { return Place::default() };
     let quoted = format!("\"{}\"", rule.card.id);
     Source::read(file, bytes)
         .ok()
@@ -336,7 +348,7 @@ fn refuse_duplicates(
         let others = super::source::enumerate(others);
         let finding = source(snapshot, &card.file).error(
             codes::DUPLICATE_ID,
-            candidate.id_place,
+            candidate.id_place(snapshot),
             format!("the id `{}` stands in {others}, too", card.id),
         );
         diagnostics.push(
