@@ -7,7 +7,13 @@ use redflag::{
     engine::{reload, samples::sample},
     model::topic,
     render::{Options, Templates},
-    rules::{diagnostic::Diagnostic, evaluate, set::Declared, watch::Snapshot},
+    rules::{
+        diagnostic::Diagnostic,
+        evaluate,
+        plan::{self, How},
+        set::Declared,
+        watch::Snapshot,
+    },
 };
 
 /// The recipients that the shipped configuration has.
@@ -33,6 +39,8 @@ fn every_shipped_rule_loads_without_a_finding_and_passes_its_tests() {
         assert!(findings.is_empty(), "{}", findings.join("\n"));
         let rules = &loaded.generation.rules;
         assert!(rules.len() >= 10, "only {} rules", rules.len());
+        let native = |rule: &&std::sync::Arc<_>| matches!(plan::of(&loaded.generation, rule).how, How::Card | How::Native);
+        assert!(rules.iter().filter(native).count() * 20 >= rules.len() * 19, "too many rules need the interpreter");
         for rule in rules {
             assert!(rule.cases.iter().any(|case| case.alerts() == Some(true)), "{} has no test that alerts", rule.card.id);
             assert!(rule.cases.iter().any(|case| case.alerts() == Some(false)), "{} has no test that stays quiet", rule.card.id);

@@ -69,7 +69,7 @@ struct Compared {
 
 /// A few hundred rules with fresh evaluators, so that these keep little.
 fn compare(seed: u64, tally: &mut Compared) {
-    let mut chance = Chance(fastrand::Rng::with_seed(seed));
+    let mut chance = Chance::new(seed);
     let lists = Arc::new(Lists::of(BTreeMap::from([
         ("risky".to_owned(), vec!["Iran".to_owned(), "LB".to_owned(), "failed".to_owned()]),
         ("none".to_owned(), Vec::new()),
@@ -200,9 +200,18 @@ const ENTRY: &[&str] = &["fieldName", "value", "kycValue", "name", "size"];
 
 const TOPICS: &[&str] = &["identResult", "identResultKYC", "mismatches", "complianceRecord", "identRequestsCreated", "another"];
 
-struct Chance(fastrand::Rng);
+pub(super) struct Chance(fastrand::Rng);
 
 impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    pub(super) fn any_event(&mut self) -> Event {
+        let topic = self.pick(TOPICS);
+        self.event(topic)
+    }
+
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.0.usize(..from.len())]
     }

@@ -8,6 +8,8 @@
 //! Evaluating is bounded: there are no loops but those over lists, and every step is counted.
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod differential;
 mod eval;
 mod guards;

@@ -12,7 +12,7 @@ use crate::{
         names::{FeedName, RuleId, TopicName},
         severity::Severity,
         value::{Map, Value},
-        verdict::Verdict,
+        verdict::{Tally, Verdict},
     },
     rules::{
         condition::Condition,
@@ -89,6 +89,11 @@ pub(in crate::rules) fn rule(script: &str, settings: &Value) -> Option<CompiledR
         cases: Vec::new(),
         sources: BTreeMap::new(),
     })
+}
+
+/// All verdicts that were reached or missed.
+pub(super) fn tally_of(tally: &Tally) -> u64 {
+    tally.decided + tally.undecided
 }
 
 fn settings() -> Value {
