@@ -69,7 +69,7 @@ const TEMPLATES: &[(&str, &str, &str)] = &[
     (
         "identResultKYC",
         "",
-        r#"fn when(event, settings) { let size = 0; for a in event.attachments { if a.size != () { size += a.size; } } size > {n} * 100000 }"#,
+        "fn when(event, settings) { let size = 0; for a in event.attachments { if a.size != () { size += a.size; } } size > {n} * 100000 }",
     ),
     ("identResultKYC", "", r#"fn when(event, settings) { event.attachments.map(|a| a.sha256).contains("{n}") }"#),
     (
@@ -111,7 +111,7 @@ const TEMPLATES: &[(&str, &str, &str)] = &[
     (
         "mismatches",
         "",
-        r#"fn when(event, settings) { event.mismatches.filter(|m| blank(m.value)).len() > event.mismatches.filter(|m| blank(m.kycValue)).len() + {n} % 3 }"#,
+        "fn when(event, settings) { event.mismatches.filter(|m| blank(m.value)).len() > event.mismatches.filter(|m| blank(m.kycValue)).len() + {n} % 3 }",
     ),
     (
         "mismatches",
