@@ -56,6 +56,8 @@ codes! {
     ENGINE = "R039";
     UNKNOWN_LIST = "R040";
     MASKED_SHOWS_PERSONAL = "R041";
+    /// A comment where the header should be.
+    NO_HEADER = "R042";
     /// A path that can't be read, in `where`.
     BAD_PATH = "R102";
     UNKNOWN_OPERATOR = "R103";

@@ -119,6 +119,7 @@ impl Compiler {
         let hash = closure_hash(bytes, &sources);
         sources.insert(file.to_owned(), Arc::clone(bytes));
 
+        findings.extend(comment_for_header(source, &ast));
         let parts = match &top.card {
             Some(literal) => card::read(source, literal, card::header(ast.doc()), hash, declared, &mut findings),
             None => None,
@@ -133,7 +134,7 @@ impl Compiler {
         }
 
         for (parts, case) in parts.iter().flat_map(|parts| cases.iter().map(move |case| (parts, case))) {
-            rehearsal::unknown_fields(source, case, &parts.card.on, declared, &mut findings);
+            rehearsal::unfit_fields(source, case, &parts.card.on, declared, &mut findings);
         }
 
         let topics = parts.iter().flat_map(|parts| parts.card.on.iter().map(TopicName::as_str));
@@ -242,6 +243,21 @@ impl Compiler {
             ]),
         }
     }
+}
+
+/// `//` at the file's top, where readers of the alert would want `//!`.
+fn comment_for_header(source: Source<'_>, ast: &AST) -> Option<Diagnostic> {
+    let (index, line) = source.text.lines().enumerate().find(|(_, line)| !line.trim().is_empty())?;
+    if !ast.doc().is_empty() || !line.trim_start().starts_with("//") {
+        return None;
+    }
+    let place = Place { line: index + 1, column: line.chars().take_while(|c| c.is_whitespace()).count() + 1 };
+    let finding = source.warning(codes::NO_HEADER, place, "a comment stands where the header should be");
+    Some(
+        finding
+            .label("write `//!`")
+            .help("what stands behind `//!` goes into the alert: what happened, `Why:` it matters, what to `Do:`"),
+    )
 }
 
 /// The hash of a file's bytes and, by file, those of its modules.

@@ -13,7 +13,13 @@ use super::{
     set::Declared,
     source::{Source, did_you_mean},
 };
-use crate::model::{names::TopicName, severity::Severity, time::Span, topic, value::Value};
+use crate::model::{
+    names::TopicName,
+    severity::Severity,
+    time::Span,
+    topic::{self, Kind},
+    value::Value,
+};
 
 /// One test.
 #[derive(Clone, Debug)]
@@ -279,8 +285,8 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Fields that a test sets or unsets and that its topic has not: such a test would prove nothing.
-pub fn unknown_fields(source: Source<'_>, case: &Case, on: &[TopicName], declared: &Declared, out: &mut Vec<Diagnostic>) {
+/// What a test sets or unsets and its topic has not, or sets to something that the feed never brings there: such a test would prove nothing.
+pub fn unfit_fields(source: Source<'_>, case: &Case, on: &[TopicName], declared: &Declared, out: &mut Vec<Diagnostic>) {
     let once = [(None, &case.set, &case.unset)];
     let steps = case.feed.iter().map(|step| (step.like.as_deref(), &step.set, &step.unset));
     for (like, set, unset) in once.into_iter().chain(steps) {
@@ -295,6 +301,37 @@ pub fn unknown_fields(source: Source<'_>, case: &Case, on: &[TopicName], declare
             let label = missing.proposal.map_or_else(|| "no such field".to_owned(), |name| format!("did you mean `{name}`?"));
             out.push(finding.label(label).help("a test that changes a field which does not exist proves nothing"));
         }
+        for (path, value) in set {
+            let text = path.to_string();
+            let Some(field) = fields.field(&steps_of(&text)) else { continue };
+            let Some((wanted, instead)) = unfit(field.kind, value) else { continue };
+            let place = source.find_word(field.name, case.place).unwrap_or(case.place);
+            let message = format!("`{text}` of topic {name} is {wanted}, and the test sets {}", value.json());
+            let finding = source.error(codes::WRONG_VALUE, place, message).label(instead);
+            out.push(
+                finding
+                    .help("a test on what the feed never brings proves nothing; redflag turns such values into the field's type"),
+            );
+        }
+    }
+}
+
+/// What a field holds and how to write it, where a value is something else. Nothing, `()`, fits everywhere.
+fn unfit(kind: Kind, value: &Value) -> Option<(&'static str, String)> {
+    match (kind, value) {
+        (_, Value::Null)
+        | (Kind::Text, Value::Text(_))
+        | (Kind::Number, Value::Int(_) | Value::Float(_))
+        | (Kind::List(_), Value::List(_)) => None,
+        (Kind::Text, Value::Int(_) | Value::Float(_) | Value::Bool(_)) => {
+            Some(("a text", format!("write \"{}\"", value.display())))
+        }
+        (Kind::Text, _) => Some(("a text", "write a text".to_owned())),
+        (Kind::Number, Value::Text(text)) if text.trim().parse::<i64>().is_ok() => {
+            Some(("a number", format!("write {}", text.trim())))
+        }
+        (Kind::Number, _) => Some(("a number", "write a number".to_owned())),
+        (Kind::List(_), _) => Some(("a list", "write a list: [ #{ … } ]".to_owned())),
     }
 }
 

@@ -7,6 +7,9 @@ use super::{codes, diagnostic::Diagnostic, literal::Place, source::Source};
 /// Words that other languages write where Rhai writes a sign.
 const OPERATORS: [(&str, &str); 6] = [("and", "&&"), ("or", "||"), ("not", "!"), ("AND", "&&"), ("OR", "||"), ("NOT", "!")];
 
+/// Words by which other languages say that there is nothing.
+const NOTHING: [&str; 6] = ["null", "NULL", "nil", "None", "none", "undefined"];
+
 /// A parse error as a finding: beginners' mistakes by name, everything else with the parser's words.
 #[must_use]
 pub fn translate(source: Source<'_>, error: &ParseError) -> Diagnostic {
@@ -43,6 +46,10 @@ pub fn translate(source: Source<'_>, error: &ParseError) -> Diagnostic {
         return source
             .error(codes::SYNTAX, place, "the file ends, and this bracket is still open")
             .label(format!("its `{bracket}` is missing"));
+    }
+
+    if let Some(finding) = habit(source, place, word) {
+        return finding;
     }
 
     match kind {
@@ -139,6 +146,25 @@ fn place(source: Source<'_>, error: &ParseError) -> Place {
     place
 }
 
+/// What other languages write so, and rules otherwise.
+fn habit(source: Source<'_>, place: Place, word: &str) -> Option<Diagnostic> {
+    let (before, rest) = (source.before(place), source.rest(place));
+    if NOTHING.contains(&word) {
+        let finding = source.error(codes::UNKNOWN_VARIABLE, place, format!("`{word}` is not a word of rules"));
+        return Some(finding.label("write `()`").help("nothing is `()`; `blank(x)` is true for nothing and for an empty text"));
+    }
+    let unequal = if rest.starts_with("<>") { Some(place.column) } else { None };
+    let unequal = unequal.or_else(|| (rest.starts_with('>') && before.ends_with('<')).then(|| place.column - 1));
+    if let Some(column) = unequal {
+        let place = Place { line: place.line, column };
+        return Some(source.error(codes::SYNTAX, place, "`<>` is not a sign of rules").label("write `!=`"));
+    }
+    // `where: { … }`: a map begins with `#{`.
+    let brace = before.rfind('{').filter(|at| before[..*at].trim_end().ends_with(':'))?;
+    let place = Place { line: place.line, column: before[..brace].chars().count() + 1 };
+    Some(source.error(codes::SYNTAX, place, "a map begins with `#{`").label("write `#{`"))
+}
+
 fn single_equals(source: Source<'_>, place: Place) -> Diagnostic {
     source.error(codes::SINGLE_EQUALS, place, "a single `=` sets a value; it does not compare").label("write `==`")
 }
@@ -171,6 +197,9 @@ fn undefined(source: Source<'_>, place: Place, name: &str) -> Diagnostic {
 /// What should stand before `place`: the word before tells more than the one at it.
 fn missing(source: Source<'_>, place: Place, token: &str) -> Diagnostic {
     let word = source.word(place);
+    if word == "=" && token == ":" {
+        return source.error(codes::SYNTAX, place, "an entry of a map is written with a colon").label("write `:`");
+    }
     if word == "=" {
         return single_equals(source, place);
     }
