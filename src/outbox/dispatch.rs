@@ -61,6 +61,9 @@ pub struct Notice {
     pub detail: String,
 }
 
+/// A channel ends its own attempt in time and says at which step it hung; one that does not is cut off so much later.
+const BACKSTOP: Duration = Duration::from_secs(5);
+
 /// Sends until `stop`; what is under way then is finished first (bounded by the attempt's time-out).
 ///
 /// # Errors
@@ -77,13 +80,14 @@ pub async fn run(options: Options, mut work: Work, stop: CancellationToken) -> R
             let now = work.clock.now();
             for leased in work.outbox.lease(&options.channel, now, now + lease, free).committed().await? {
                 let sender = Arc::clone(&work.sender);
+                let backstop = timeout + BACKSTOP;
                 under_way.spawn(async move {
                     // A panic is an attempt like another: it counts, waits, and ends as a dead letter. The log has its place.
-                    let attempt = AssertUnwindSafe(tokio::time::timeout(timeout, sender.send(&leased))).catch_unwind().await;
+                    let attempt = AssertUnwindSafe(tokio::time::timeout(backstop, sender.send(&leased))).catch_unwind().await;
                     let retry = |detail| Outcome::Retry { detail, after: None };
                     let outcome = match attempt {
                         Ok(Ok(outcome)) => outcome,
-                        Ok(Err(_)) => retry(format!("no answer within {} s", timeout.as_secs())),
+                        Ok(Err(_)) => retry(format!("no answer within {} s", backstop.as_secs())),
                         Err(_) => retry("the attempt broke inside redflag".to_owned()),
                     };
                     (leased, outcome)
