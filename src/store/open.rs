@@ -154,6 +154,8 @@ pub(super) fn own(options: &Options) -> Result<Owned, StoreError> {
             taken
         }
     };
+    // SQLite has made its side files by now, and passes over a folder that can't be synced: after a power loss the log could be gone.
+    sync_folder(&options.data_dir).map_err(|source| StoreError::Folder { path: options.data_dir.clone(), source })?;
     let Taken { path, connection, marks, opened, guard, file } = taken;
     Ok(Owned { path, lock, connection, marks, opened, guard, file, visiting: options.visiting })
 }
@@ -309,8 +311,13 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
         .mode(0o700)
         .create(path)
         .and_then(|()| path.canonicalize())
-        .and_then(|made| made.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()))
+        .and_then(|made| made.parent().map_or(Ok(()), sync_folder))
         .map_err(|source| StoreError::Folder { path: path.to_owned(), source })
+}
+
+/// Makes the names in a folder last.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Only the owner may read it; SQLite gives its side files the same mode.
