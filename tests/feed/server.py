@@ -13,6 +13,7 @@ Control:  POST /control/send     body = one frame, sent as it is (?kind=binary; 
           POST /control/lines    every line of the body is one frame
           POST /control/drop     cuts every open socket without a close
           POST /control/close    closes every open socket with ?code=1001
+          POST /control/forget   getLastMessages brings nothing of what was sent so far
           POST /control/set      ?reply=, ?topics=, ?refuse= as the flags below
           GET  /control/stats
 
@@ -134,6 +135,10 @@ class Http(BaseHTTPRequestHandler):
             return self.answer(200, {"dropped": self.on_loop(drop(feed))})
         if url.path == "/control/close":
             return self.answer(200, {"closed": self.on_loop(close(feed, int(query.get("code", 1001))))})
+        if url.path == "/control/forget":
+            with feed.lock:
+                feed.kept.clear()
+            return self.answer(200, {})
         if url.path == "/control/set":
             with feed.lock:
                 feed.reply = query.get("reply", feed.reply)

@@ -7,6 +7,7 @@ mod commands;
 mod concedus;
 mod control;
 mod docs;
+mod faults;
 // The rows of `make reliability` are part of this binary so that a few of their trials can be tests.
 #[path = "../reliability/harness/mod.rs"]
 #[allow(dead_code, reason = "all of it is used by tests/reliability")]

@@ -76,6 +76,11 @@ impl FeedServer {
         self.post("send?kind=missed", frame).await;
     }
 
+    /// As if nothing had been sent so far.
+    pub async fn forget(&self) {
+        self.post("forget", "").await;
+    }
+
     /// Cuts every socket without a close.
     pub async fn drop_sockets(&self) {
         self.post("drop", "").await;

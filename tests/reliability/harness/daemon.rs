@@ -74,6 +74,20 @@ impl Home {
         Ok(SqliteStore::read_only(&self.database())?)
     }
 
+    /// Waits until nobody has the store: below a wrapper redflag's end is not the wrapper's, and its last thread holds the lock.
+    pub async fn unlocked(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while let Ok(file) = File::open(self.data.join("redflag.lock"))
+            && file.try_lock().is_err()
+        {
+            if begun.elapsed() > PATIENCE {
+                bail!("killed, and yet it holds its lock");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
     /// Starts it below a wrapper (empty: bare), and does not wait.
     pub fn launch(&self, wrapper: &[String]) -> anyhow::Result<Daemon> {
         self.launch_with(wrapper, |_| {})
@@ -189,7 +203,7 @@ impl Daemon {
             self.kill_group();
             self.child.wait().await?;
         }
-        Ok(())
+        self.home.unlocked().await
     }
 
     /// SIGTERM, and the end that follows.

@@ -25,6 +25,8 @@ use crate::support::{feed::FeedServer, sink::Sink};
 /// Every so-manieth event alerts.
 pub const ALERTING: u64 = 5;
 
+const RULE_FILE: &str = "rules/failed.rhai";
+
 /// After the faults, a fresh event passes within this.
 pub const ALIVE: Duration = Duration::from_secs(10);
 
@@ -81,8 +83,9 @@ pub struct World {
     pub smtp: Smtp,
     pub home: Home,
     pub oracle: Oracle,
-    archive: PathBuf,
-    channels: Vec<&'static str>,
+    plan: Plan,
+    /// Events of this home are numbered from here.
+    first: AtomicU64,
     next: AtomicU64,
 }
 
@@ -90,15 +93,42 @@ impl World {
     pub async fn new(folder: &Path, plan: Plan) -> anyhow::Result<Self> {
         let flags: Vec<&str> = ["--cap", "1000000"].into_iter().chain(plan.feed.iter().map(String::as_str)).collect();
         let (feed, sink) = (FeedServer::start(&flags), Sink::start().await);
-        let data = plan.data.unwrap_or_else(|| folder.join("data"));
-        let home = Home::new(folder, data)?;
-        let smtp = Smtp::faithful(folder).await?;
-        let archive = plan.archive.unwrap_or_else(|| folder.join("archive"));
-        home.write("rules/failed.rhai", &RULE.replace("SEND_TO", &plan.channels.join(r#"", ""#)))?;
+        let data = plan.data.clone().unwrap_or_else(|| folder.join("data"));
+        let (home, smtp) = (Home::new(folder, data)?, Smtp::faithful(folder).await?);
+        let oracle = Oracle::default();
+        let world = Self { feed, sink, smtp, home, oracle, plan, first: AtomicU64::new(0), next: AtomicU64::new(0) };
+        world.lay_out()?;
+        Ok(world)
+    }
+
+    /// The same peers, and redflag as if it had never been: another home, an empty store that begins now, other events.
+    pub async fn renew(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.renew_on(folder, &folder.join("data")).await
+    }
+
+    /// As [`World::renew`], with the state somewhere else.
+    pub async fn renew_on(&mut self, folder: &Path, data: &Path) -> anyhow::Result<()> {
+        self.feed.forget().await;
+        self.home = Home::new(folder, data)?;
+        self.oracle = Oracle::default();
+        self.first = AtomicU64::new(self.next.load(Ordering::SeqCst).next_multiple_of(ALERTING));
+        self.next = AtomicU64::new(self.first.load(Ordering::SeqCst));
+        self.lay_out()
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.plan.archive.clone().unwrap_or_else(|| self.home.path("archive"))
+    }
+
+    /// Configuration, rule and secrets.
+    fn lay_out(&self) -> anyhow::Result<()> {
+        let Self { feed, sink, smtp, home, plan, .. } = self;
+        home.write(RULE_FILE, &RULE.replace("SEND_TO", &plan.channels.join(r#"", ""#)))?;
         home.write("password", PASSWORD)?;
         home.write("feed-password", "secret")?;
         home.write("cases-url", &sink.url("/cases"))?;
-        let begin = chrono::Utc::now() - chrono::TimeDelta::seconds(1);
+        // What an earlier home was sent is not this one's.
+        let begin = chrono::Utc::now();
         let mut text = format!(
             r#"
 data_dir = "{data}"
@@ -142,14 +172,24 @@ listen = "127.0.0.1:0"
                     smtp.authority().display()
                 ),
                 "cases" => "kind = \"webhook\"\nurl = { file = \"cases-url\" }\nsecret = { file = \"password\" }".to_owned(),
-                "archive" => format!("kind = \"file\"\npath = \"{}\"\nformat = \"json\"", archive.display()),
+                "archive" => format!("kind = \"file\"\npath = \"{}\"\nformat = \"json\"", self.archive().display()),
                 other => bail!("no channel {other} here"),
             };
             let retry = format!("[channels.{channel}.retry]\nfirst = \"200ms\"\nlongest = \"1s\"\ntimeout = \"5s\"");
             write!(text, "\n[channels.{channel}]\n{section}\nclearance = \"personal\"\n{retry}\n")?;
         }
-        home.write("redflag.toml", &text)?;
-        Ok(Self { feed, sink, smtp, home, oracle: Oracle::default(), archive, channels: plan.channels, next: AtomicU64::new(0) })
+        Ok(home.write("redflag.toml", &text)?)
+    }
+
+    /// Saves the rule with another title.
+    pub fn change_rule(&self) -> anyhow::Result<()> {
+        let text = fs::read_to_string(self.home.path(RULE_FILE))?;
+        Ok(self.home.write(RULE_FILE, &text.replacen("An identification failed", "An identification went wrong", 2))?)
+    }
+
+    /// Whether this life has loaded its rules a second time.
+    pub fn rule_changed(&self) -> bool {
+        self.home.log().matches(" rules loaded ").count() > 1
     }
 
     /// The next so many events, one frame each, over the socket; kept by the feed if nobody listens. The oracle knows of them.
@@ -215,7 +255,7 @@ listen = "127.0.0.1:0"
         let fresh = self.send_alerting().await;
         let came = async || {
             let received = self.received().unwrap_or_default();
-            self.channels.iter().all(|channel| received.iter().any(|one| one.channel == *channel && one.ident == fresh))
+            self.plan.channels.iter().all(|channel| received.iter().any(|one| one.channel == *channel && one.ident == fresh))
         };
         self.until("liveness: a fresh event passes", ALIVE, came).await?;
         self.drained(within).await?;
@@ -230,18 +270,13 @@ listen = "127.0.0.1:0"
 
     /// What arrived and what is journaled, against the model.
     pub fn judge(&self) -> anyhow::Result<Judgement> {
-        self.oracle.judge(&self.channels, &self.received()?, &self.home.reader()?)
+        self.oracle.judge(&self.plan.channels, &self.received()?, &self.home.reader()?)
     }
 
     /// Every alert that arrived, by every channel.
     pub fn received(&self) -> anyhow::Result<Vec<Received>> {
-        let mut received = Vec::new();
-        for request in self.sink.requests("/cases") {
-            let body: Json = serde_json::from_slice(&request.body).context("a webhook's body")?;
-            received.extend(told("cases", request.header("idempotency-key"), &body, request.body.clone()));
-        }
-        received.extend(self.smtp.letters().into_iter().filter_map(mailed));
-        let entries = fs::read_dir(&self.archive).into_iter().flatten();
+        let mut received = self.heard()?;
+        let entries = fs::read_dir(self.archive()).into_iter().flatten();
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -252,6 +287,20 @@ listen = "127.0.0.1:0"
             let body: Json = serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
             received.extend(told("archive", &name, &body, bytes));
         }
+        Ok(received)
+    }
+
+    /// What somebody outside was told, by mail or webhook.
+    pub fn heard(&self) -> anyhow::Result<Vec<Received>> {
+        let mut received = Vec::new();
+        for request in self.sink.requests("/cases") {
+            let body: Json = serde_json::from_slice(&request.body).context("a webhook's body")?;
+            received.extend(told("cases", request.header("idempotency-key"), &body, request.body.clone()));
+        }
+        received.extend(self.smtp.letters().into_iter().filter_map(mailed));
+        // The peers outlive a home: what an earlier one sent is none of this one's.
+        let first = self.first.load(Ordering::SeqCst);
+        received.retain(|one| one.ident.trim_start_matches('I').parse().map_or(true, |number: u64| number >= first));
         Ok(received)
     }
 
