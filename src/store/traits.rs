@@ -147,7 +147,7 @@ pub trait Outbox: Send + Sync {
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the folder {path} can't be made")]
+    #[error("the folder {path} can't be made or synced")]
     Folder { path: PathBuf, source: std::io::Error },
     #[error("the file {path} can't be made")]
     File { path: PathBuf, source: std::io::Error },

@@ -16,7 +16,7 @@ use crate::harness::{Row, disk};
 /// A line of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    pub row: String,
+    row: String,
     trials: u64,
     bar: String,
     measured: String,
@@ -25,10 +25,6 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn not_run(row: &str) -> Self {
-        Self::new(row, Row::new(0, "it runs", "it was not run", false), Duration::ZERO)
-    }
-
     fn new(row: &str, came: Row, took: Duration) -> Self {
         let Row { trials, bar, measured, pass } = came;
         Self { row: row.to_owned(), trials, bar, measured, pass, seconds: (took.as_secs_f64() * 10.0).round() / 10.0 }

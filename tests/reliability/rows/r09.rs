@@ -94,6 +94,13 @@ pub async fn matrix(folder: &Path) -> anyhow::Result<Matrix> {
         reader.judged().is_ok_and(|judged| judged.0 > 0) && reader.owed().is_ok_and(|owed| owed.is_empty())
     })
     .await?;
+    let dying = cells.iter().filter(|cell| cell.to.iter().any(|(_, fate)| *fate == Fate::Dies)).map(|cell| &cell.name);
+    for name in dying {
+        wait(&format!("an alarm about {name}"), &home, async || {
+            alarms(&home).is_ok_and(|alarms| alarms.iter().any(|alarm| alarm.contains(&about(name))))
+        })
+        .await?;
+    }
     let status = daemon.stop().await?;
     if !status.success() {
         bail!("it stopped with {status}; the log:\n{}", home.tail());
@@ -115,7 +122,7 @@ pub async fn matrix(folder: &Path) -> anyhow::Result<Matrix> {
                 .iter()
                 .filter_map(|attempt| attempt.detail.as_deref())
                 .any(|detail| detail.starts_with(cell.said) || (cell.name == "banner-rst" && detail.starts_with("connecting")));
-            let told = alarms.iter().filter(|alarm| alarm.contains(&format!("Channel {}: ", cell.name))).count();
+            let told = alarms.iter().filter(|alarm| alarm.contains(&about(&cell.name))).count();
             let dies = cell.to.iter().any(|(_, fate)| *fate == Fate::Dies);
             let copies: Vec<Letter> =
                 cell.server.letters().into_iter().filter(|letter| letter.to.iter().any(|to| to == recipient)).collect();
@@ -279,6 +286,11 @@ timeout = "4s"
     }
     home.write("redflag.toml", &text)?;
     Ok(home)
+}
+
+/// How an alarm about a channel names it.
+fn about(channel: &str) -> String {
+    format!("Channel {channel}: ")
 }
 
 fn alarms(home: &Home) -> anyhow::Result<Vec<String>> {
