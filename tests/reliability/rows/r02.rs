@@ -142,9 +142,9 @@ fn narrowed(world: &World, call: &str) -> Vec<std::path::PathBuf> {
     if call != "write" {
         return Vec::new();
     }
-    let database = world.home.database();
-    let beside = |ending: &str| database.with_file_name(format!("redflag.db{ending}"));
-    vec![database.clone(), beside("-wal"), beside("-shm"), beside("-journal")]
+    let files =
+        ["redflag.db", "redflag.db-wal", "redflag.db-shm", "redflag.db-journal", "redflag.lock", "redflag.sums", "redflag.mark"];
+    files.map(|name| world.home.data().join(name)).to_vec()
 }
 
 /// Twenty events: live, while a rule changes, missed during a drop, and live again; then an orderly stop. Ends early with an error when
