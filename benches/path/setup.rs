@@ -17,6 +17,7 @@ use redflag::{
         channels::RetryConfig,
         feeds::{BackfillConfig, ByteSize, zone::ZoneName},
         service::{ControlConfig, HttpConfig, RulesConfig, SendTo, TemplatesConfig},
+        upkeep::{DiskConfig, RetentionConfig},
     },
     model::{
         names::{ChannelName, FeedName},
@@ -134,6 +135,9 @@ pub fn config(dir: &Path, address: &Feed, rules: &Path, way: ChannelConfig) -> a
         operators: SendTo { send_to: vec![channel.to_string()] },
         fallback: SendTo { send_to: vec![channel.to_string()] },
         delays: DelayConfig::default(),
+        heartbeat: None,
+        disk: DiskConfig::default(),
+        retention: RetentionConfig::default(),
         channels: BTreeMap::from([(channel.clone(), way)]),
         http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         control: ControlConfig::default(),

@@ -89,7 +89,15 @@ impl Target {
 
     /// Posts the JSON. Whatever keeps an answer from coming (name, connection, TLS, time) is the outcome `Retry`.
     pub(super) async fn post(&self, body: Vec<u8>, headers: HeaderMap) -> Result<Answer, Outcome> {
-        let request = self.client.post(self.url.clone()).header("content-type", "application/json").headers(headers).body(body);
+        self.ask(self.client.post(self.url.clone()).header("content-type", "application/json").headers(headers).body(body)).await
+    }
+
+    /// As [`Target::post`], with a GET.
+    pub(super) async fn get(&self) -> Result<Answer, Outcome> {
+        self.ask(self.client.get(self.url.clone())).await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Answer, Outcome> {
         let response = request.send().await.map_err(|error| {
             let what = if error.is_timeout() { "no answer in time".to_owned() } else { chain(&error.without_url()) };
             Outcome::Retry { detail: what, after: None }

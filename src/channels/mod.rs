@@ -8,6 +8,7 @@
 //! before it and an operator can mend (a wrong password, an expired certificate, a redirect) is `Retry` with a detail that says so: the
 //! alert waits, the delay notice and in the end the dead letter are loud, and no alert is thrown away for a typo in the configuration.
 
+pub mod beat;
 pub mod email;
 mod eml;
 pub mod file;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Exit, Global, counted, folder, print, talk};
-use crate::rules::diagnostic::{Diagnostic, Level, to_json};
+use crate::{
+    config::ConfigError,
+    rules::diagnostic::{Diagnostic, Level, to_json},
+};
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
@@ -40,8 +43,26 @@ pub fn run(args: &CheckArgs, global: &Global) -> anyhow::Result<Exit> {
         talk(&format!("error: no rule was found in {}; the name of a rule file ends in .rhai", empty.root.display()));
         errors += 1;
     }
+    for warning in configuration(args, global) {
+        talk(&format!("warning: {warning}"));
+    }
     let warnings = folder::count(findings.iter(), Level::Warning);
     let files = folders.iter().map(folder::Folder::rule_files).sum();
     talk(&format!("{}, {}, {}", counted(files, "rule"), counted(errors, "error"), counted(warnings, "warning")));
     Ok(if errors > 0 { Exit::Findings } else { Exit::Fine })
+}
+
+/// What is unwise in the configuration as a whole, where there is one and it is the rules' own. A rule file needs none to be checked, so a
+/// configuration that can't be used is said, and is no finding.
+fn configuration(args: &CheckArgs, global: &Global) -> Vec<String> {
+    if args.rules.is_some() || !args.paths.is_empty() {
+        return Vec::new();
+    }
+    match global.load() {
+        Ok(loaded) => loaded.warnings,
+        Err(error) => match error.downcast_ref::<ConfigError>() {
+            Some(ConfigError::NotFound { .. }) => Vec::new(),
+            _ => vec!["the configuration can't be used as a whole; `redflag config show` says why".to_owned()],
+        },
+    }
 }

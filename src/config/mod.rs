@@ -12,6 +12,7 @@ pub mod secret;
 pub mod service;
 pub mod shape;
 mod show;
+pub mod upkeep;
 pub mod validate;
 
 pub use channels::{ChannelConfig, EmailConfig, FileConfig, SlackConfig, WebhookConfig};

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChannelConfig, FeedConfig, feeds::zone::ZoneName};
+use super::{
+    ChannelConfig, FeedConfig,
+    feeds::zone::ZoneName,
+    upkeep::{DiskConfig, HeartbeatConfig, RetentionConfig},
+};
 use crate::model::{
     names::{ChannelName, FeedName},
     severity::Severity,
@@ -47,6 +51,11 @@ pub struct Config {
     pub fallback: SendTo,
     #[serde(default)]
     pub delays: DelayConfig,
+    pub heartbeat: Option<HeartbeatConfig>,
+    #[serde(default)]
+    pub disk: DiskConfig,
+    #[serde(default)]
+    pub retention: RetentionConfig,
     #[serde(default)]
     pub http: HttpConfig,
     #[serde(default)]

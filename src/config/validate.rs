@@ -16,6 +16,10 @@ use crate::model::time::Span;
 /// Beyond this an event would not fit what the journal keeps in one row.
 const LARGEST_MESSAGE: ByteSize = ByteSize(512 * 1024 * 1024);
 const MOST_CONNECTIONS: u8 = 32;
+/// What is deleted younger than that was never looked at.
+const DAY: Span = Span::from_secs(86_400);
+/// Five years, which § 8 (4) GwG demands for what a due diligence was made of.
+const LEGAL: Span = Span::from_secs(1_826 * 86_400);
 
 /// What is wrong, and what is merely unwise.
 #[derive(Debug, Default)]
@@ -59,6 +63,7 @@ pub fn validate(config: &Config) -> Findings {
     for (key, span) in [("critical", config.delays.critical), ("high", config.delays.high), ("others", config.delays.others)] {
         At(&mut findings, "delays".to_owned()).above_zero(key, span);
     }
+    upkeep(config, &mut findings);
     names(config, &mut findings);
     warn(config, &mut findings.warnings);
     findings
@@ -250,6 +255,26 @@ fn retry(at: &mut At<'_>, retry: &RetryConfig) {
     }
 }
 
+fn upkeep(config: &Config, findings: &mut Findings) {
+    if let Some(heartbeat) = &config.heartbeat {
+        At(findings, "heartbeat".to_owned()).above_zero("every", heartbeat.every);
+    }
+    let kept = [
+        ("journal", config.retention.journal),
+        ("deliveries", config.retention.deliveries),
+        ("quarantine", config.retention.quarantine),
+    ];
+    for (key, keep) in kept {
+        if keep.is_some_and(|keep| keep < DAY) {
+            findings.wrong(
+                &format!("retention.{key}"),
+                "must be at least a day",
+                format!("write {key} = \"1826d\", or remove the key to keep everything"),
+            );
+        }
+    }
+}
+
 /// Groups and recipients name what exists.
 fn names(config: &Config, findings: &mut Findings) {
     let channels: Vec<&str> = config.channels.keys().map(|name| &**name).collect();
@@ -327,6 +352,11 @@ fn warn(config: &Config, warnings: &mut Vec<String>) {
         warnings.push("there is no fallback for alerts that can't be delivered; name channels in [fallback] send_to".to_owned());
     }
     if config.environment == Environment::Prod {
+        for (key, keep) in [("journal", config.retention.journal), ("deliveries", config.retention.deliveries)] {
+            if let Some(keep) = keep.filter(|keep| *keep < LEGAL) {
+                warnings.push(format!("retention.{key} = \"{keep}\" is shorter than the five years for which § 8 (4) GwG demands records; see to it that they are kept elsewhere"));
+            }
+        }
         for (key, secret) in secrets(config) {
             if let Secret::Env(name) = secret {
                 warnings.push(format!(
@@ -358,6 +388,7 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
             found.push((format!("feeds.{name}.password"), &feed.password));
         }
     }
+    found.extend(config.heartbeat.iter().map(|heartbeat| ("heartbeat.url".to_owned(), &heartbeat.url)));
     for (name, channel) in &config.channels {
         let at = |key: &str| format!("channels.{name}.{key}");
         match channel {

@@ -2,9 +2,12 @@
 
 mod absence;
 mod auditor;
+mod caretaker;
 pub mod control;
 mod damage;
+mod disk;
 mod health;
+mod heartbeat;
 mod intake;
 mod leak;
 mod pipeline;

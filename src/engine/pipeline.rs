@@ -45,7 +45,7 @@ use crate::{
     },
     outbox,
     rules::{evaluate::Evaluator, set::Generation},
-    store::{Journal, StoreError},
+    store::{Journal, Space, StoreError},
     telemetry::{
         Metrics, Progress,
         metrics::{ChannelOutcome, Feed, FeedTopic, RuleOutcome},
@@ -96,6 +96,7 @@ pub struct Parts {
     pub control: mpsc::Receiver<Control>,
     pub leak: Leak,
     pub progress: Progress,
+    pub space: Arc<Space>,
     /// Woken when a delivery was given up.
     pub trouble: Arc<Notify>,
     /// What the scouts found on the ground that is judged first.
@@ -178,7 +179,9 @@ impl Pipeline {
         self.take_wanted(&mut batch)?;
         loop {
             if batch.is_empty() && self.effects.is_empty() && self.judged_books.is_empty() {
-                if stop.is_cancelled() && self.feeds_ended && self.arrived.is_empty() {
+                // What a full disk keeps from being taken is not waited for: the provider is asked for it again.
+                let taken = (self.feeds_ended && self.arrived.is_empty()) || self.parts.space.is_short();
+                if stop.is_cancelled() && taken {
                     // The feeds and the reloader are gone; what they said last is still told.
                     self.obey_all();
                     self.tell_held_back(true);
@@ -227,7 +230,9 @@ impl Pipeline {
     async fn wait(&mut self, stop: &CancellationToken) {
         self.committing.tick();
         self.judging.tick();
-        if !self.arrived.is_empty() {
+        // On a full disk no frames are taken; the queue fills, and the sockets are not read.
+        let short = self.parts.space.is_short();
+        if !self.arrived.is_empty() && !short {
             return;
         }
         let now = self.parts.clock.now();
@@ -235,7 +240,7 @@ impl Pipeline {
         let pause = next.map_or(IDLE_TICK, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(IDLE_TICK));
         let mut frames = Vec::new();
         tokio::select! {
-            count = self.parts.signals.recv_many(&mut frames, BATCH), if !self.feeds_ended => {
+            count = self.parts.signals.recv_many(&mut frames, BATCH), if !self.feeds_ended && !short => {
                 self.feeds_ended = count == 0;
                 self.arrived.extend(frames);
             }
@@ -247,6 +252,9 @@ impl Pipeline {
 
     /// Moves what has arrived into the batch, without waiting.
     fn take_arrived(&mut self, batch: &mut Batch, in_flight: bool) -> Result<(), StoreError> {
+        if self.parts.space.is_short() {
+            return Ok(());
+        }
         for _ in 0..BATCH {
             let heard = match self.arrived.pop_front() {
                 Some(heard) => heard,

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     auditor::Auditor,
-    control,
+    caretaker, control, disk,
     health::{self, Health},
+    heartbeat,
     intake::Intake,
     leak::Leak,
     pipeline::{BATCH, Control, Parts, Pipeline, first_asked},
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     alerts::{Alarm, Alarms, Desk, Routes, Way},
-    channels::{self, Channel, ChannelError},
+    channels::{self, Channel, ChannelError, beat::Beat},
     config::{ChannelConfig, Config, FeedConfig, secret::SecretError},
     decode::{self, Decoder},
     model::{
@@ -46,7 +47,7 @@ use crate::{
         set::{Declared, Generation},
     },
     source::{self, Resume, concedus},
-    store::{self, Journal, Outbox, SqliteStore, StoreError},
+    store::{self, Journal, Outbox, Space, SqliteStore, StoreError},
     telemetry::{Metrics, Progress},
 };
 
@@ -126,9 +127,11 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     let channels = build_channels(config, &clock)?;
     let routes = routes(config, &channels);
     let sources = build_sources(config, &clock)?;
+    let beat = config.heartbeat.as_ref().map(|heartbeat| Beat::new(heartbeat, Arc::clone(&clock))).transpose()?;
 
+    let space = Arc::new(Space::new(&config.data_dir, config.disk.reserve.0));
     // The store's lock before the port: who starts a second redflag is told that, and who holds it.
-    let (store, opened) = SqliteStore::open(store::Options::new(config.data_dir.clone()).clock(Arc::clone(&clock)))?;
+    let (store, opened) = open_store(config, &space, &clock)?;
     let listener =
         health::bind(config.http.listen).await.map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
     let http = listener.local_addr().map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
@@ -210,6 +213,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
         control: control_in,
         leak,
         progress: progress.clone(),
+        space: Arc::clone(&space),
         trouble: Arc::clone(&trouble),
         scouted,
     };
@@ -251,6 +255,13 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     }
     let alarms = control.clone();
     tokio::spawn(warden.run(control.clone(), trouble, stop_feeds.clone()));
+    let disk = disk::Watch::new(space, config.disk, Arc::clone(&clock), Arc::clone(&metrics), progress.clone());
+    tokio::spawn(disk.run(control.clone(), stop_rest.clone()));
+    tokio::spawn(caretaker::run(config.retention, store.clone(), Arc::clone(&clock), stop_feeds.clone()));
+    if let (Some(beat), Some(heartbeat)) = (beat, &config.heartbeat) {
+        let every = heartbeat.every.get();
+        tokio::spawn(heartbeat::run(beat, every, store.clone(), progress.clone(), Arc::clone(&metrics), stop_feeds.clone()));
+    }
     tokio::spawn(auditor.run(control.clone(), stop_feeds.clone()));
     let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &signals, &alarms, &stop_feeds)?;
     feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
@@ -417,6 +428,23 @@ fn ahead(journal: &dyn Journal, unclean: bool) -> Result<Seq, StoreError> {
         return Ok(judged);
     }
     Ok(journal.last()?.min(Seq(judged.0 + 2 * BATCH as u64)))
+}
+
+/// Opens the store, and makes its reserve where there is room for it. On a disk that is full already the reserve is given up at once.
+fn open_store(config: &Config, space: &Arc<Space>, clock: &Arc<dyn Clock>) -> Result<(SqliteStore, store::Opened), ServiceError> {
+    let options = || store::Options::new(config.data_dir.clone()).clock(Arc::clone(clock)).space(Arc::clone(space));
+    let (store, opened) = match SqliteStore::open(options()) {
+        Err(error) if error.is_full() && space.ran_out() => SqliteStore::open(options())?,
+        other => other?,
+    };
+    if !space.is_short() {
+        match space.set_up() {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("there is no room for the reserve ([disk] reserve)"),
+            Err(error) => tracing::warn!(%error, "the reserve can't be made ([disk] reserve)"),
+        }
+    }
+    Ok((store, opened))
 }
 
 /// Deliveries that no dispatcher will ever take.

@@ -21,6 +21,7 @@ use super::{
     owner::{self, Holder},
     rows::{Whole, failed},
     schema::{self, MIGRATIONS},
+    space::Space,
     writer::Marks,
 };
 use crate::model::{
@@ -54,6 +55,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub on_fatal: OnFatal,
     pub(super) durably: Durably,
+    /// Who waits for room when the disk is full; without it a request fails.
+    pub space: Option<Arc<Space>>,
     /// How long a start after a clean stop looks at the pages before it leaves the rest to the writer.
     pub(super) patience: Duration,
     /// Which command opens it.
@@ -70,6 +73,7 @@ impl Options {
             clock: Arc::new(SystemClock),
             on_fatal: Arc::new(|_| std::process::exit(74)),
             durably: Arc::new(|connection| connection.execute_batch("COMMIT")),
+            space: None,
             patience: Duration::from_millis(500),
             what: "run".to_owned(),
             visiting: false,
@@ -96,6 +100,14 @@ impl Options {
     #[must_use]
     pub fn on_fatal(self, on_fatal: impl Fn(&StoreError) + Send + Sync + 'static) -> Self {
         Self { on_fatal: Arc::new(on_fatal), ..self }
+    }
+}
+
+impl Options {
+    /// A full disk is waited for, and its reserve given up.
+    #[must_use]
+    pub fn space(self, space: Arc<Space>) -> Self {
+        Self { space: Some(space), ..self }
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "late deliveries go another way", sql: include_str!("schema/0004.sql") },
     Migration { name: "verdicts that are given later", sql: include_str!("schema/0005.sql") },
     Migration { name: "what people do", sql: include_str!("schema/0006.sql") },
+    Migration { name: "late deliveries are counted by an index", sql: include_str!("schema/0007.sql") },
 ];
 
 /// Whether this redflag may use the file.

@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
 use super::{
-    Act, Changed, Journal, Note, Opened, Options, Outbox, Pending, Reader, StoreError, Wanted, open, owner,
+    Act, Changed, Cleared, Journal, Note, Opened, Options, Outbox, Pending, Reader, Space, Step, StoreError, Wanted, open, owner,
     writer::{Committed, Request, Writer},
 };
 use crate::model::{
@@ -45,12 +45,16 @@ struct Shared {
     committed: Arc<Committed>,
     reader: Reader,
     clock: Arc<dyn Clock>,
+    space: Option<Arc<Space>>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // The writer finishes what waits, then lets go of the lock; whoever dropped the handle may open the store again.
         self.requests.take();
+        if let Some(space) = &self.space {
+            space.close();
+        }
         if let Some(writer) = self.writer.take()
             && writer.thread().id() != thread::current().id()
         {
@@ -72,12 +76,14 @@ impl SqliteStore {
         let committed = Arc::new(Committed::new(owned.marks));
         let (requests, waiting) = sync_channel(WAITING);
         let clock = Arc::clone(&options.clock);
+        let space = options.space.clone();
         let writer = Writer::new(owned, options, waiting, Arc::clone(&committed));
         let writer = thread::Builder::new()
             .name("redflag-store".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| StoreError::Thread { source })?;
-        Ok((Self(Arc::new(Shared { requests: Some(requests), writer: Some(writer), committed, reader, clock })), opened))
+        let shared = Shared { requests: Some(requests), writer: Some(writer), committed, reader, clock, space };
+        Ok((Self(Arc::new(shared)), opened))
     }
 
     /// Another process's store, without taking it: only reads. `path` is the database or its folder.
@@ -98,6 +104,11 @@ impl SqliteStore {
     /// Writes a line of the audit record.
     pub fn note(&self, note: Note) -> Pending<()> {
         self.send(|answer| Request::Note(Box::new(note), answer))
+    }
+
+    /// One step of deleting what is older than its time.
+    pub fn prune(&self, step: Step) -> Pending<Cleared> {
+        self.send(|answer| Request::Prune(step, answer))
     }
 
     /// A sign of life: the time without any is not counted into a delivery's horizon.
@@ -121,6 +132,9 @@ impl SqliteStore {
     /// Finishes what was asked before, empties the write-ahead log, marks the stop as clean and ends the writer: whatever is asked
     /// afterwards is answered [`StoreError::WriterGone`].
     pub fn close(&self) -> Pending<()> {
+        if let Some(space) = &self.0.space {
+            space.close();
+        }
         self.send(Request::Close)
     }
 

@@ -6,7 +6,9 @@ mod failing;
 mod journal;
 mod opening;
 mod outbox;
+mod retention;
 mod schema;
+mod space;
 
 use std::sync::Arc;
 

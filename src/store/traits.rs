@@ -195,3 +195,13 @@ pub enum StoreError {
 fn held_by(holder: Option<&Holder>) -> String {
     holder.map_or_else(String::new, |holder| format!(" ({holder})"))
 }
+
+impl StoreError {
+    /// Whether there was no room on the disk. Nothing of the transaction is kept then.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else { return false };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            || source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+    }
+}

@@ -21,7 +21,9 @@ use super::{
     deliveries,
     guard::{Guard, SEEN},
     open::{DATABASE, Durably, OnFatal, Options, Owned},
+    retention::{self, Cleared, Step},
     rows::failed,
+    space::Space,
     write::{self, Note},
 };
 use crate::model::{
@@ -34,6 +36,9 @@ use crate::model::{
 
 /// Requests in one transaction, at most.
 const GROUP: usize = 64;
+
+/// How long the writer waits for room on a full disk before it tries again.
+const ROOM: Duration = Duration::from_millis(500);
 
 /// Frames in the write-ahead log from which on the writer moves them to the database: 16 MiB of 4 KiB pages. Larger means fewer, longer
 /// pauses, and pages that are written often are moved once.
@@ -56,6 +61,7 @@ pub(super) enum Request {
     },
     Report(Vec<AttemptReport>, Answer<()>),
     Note(Box<Note>, Answer<()>),
+    Prune(Step, Answer<Cleared>),
     /// A sign of life: until now this service ran.
     Alive(Answer<()>),
     Act(Box<Act>, Answer<Vec<Changed>>),
@@ -68,6 +74,7 @@ enum Reply {
     Done,
     Leased(Vec<Leased>),
     Changed(Vec<Changed>),
+    Cleared(Cleared),
 }
 
 impl Request {
@@ -82,11 +89,15 @@ impl Request {
             | Self::Close(answer) => drop(answer.send(reply.map(|_| ()))),
             Self::Lease { answer, .. } => drop(answer.send(reply.map(|reply| match reply {
                 Reply::Leased(leased) => leased,
-                Reply::Done | Reply::Changed(_) => Vec::new(),
+                Reply::Done | Reply::Changed(_) | Reply::Cleared(_) => Vec::new(),
             }))),
             Self::Act(_, answer) => drop(answer.send(reply.map(|reply| match reply {
                 Reply::Changed(changed) => changed,
-                Reply::Done | Reply::Leased(_) => Vec::new(),
+                Reply::Done | Reply::Leased(_) | Reply::Cleared(_) => Vec::new(),
+            }))),
+            Self::Prune(_, answer) => drop(answer.send(reply.map(|reply| match reply {
+                Reply::Cleared(cleared) => cleared,
+                Reply::Done | Reply::Leased(_) | Reply::Changed(_) => Cleared::default(),
             }))),
         }
     }
@@ -134,6 +145,7 @@ pub(super) struct Writer {
     on_fatal: OnFatal,
     durably: Durably,
     guard: Guard,
+    space: Option<Arc<Space>>,
     /// A log that readers keep from being moved is not tried again before it has this many frames.
     again: i64,
     visiting: bool,
@@ -152,6 +164,7 @@ impl Writer {
             on_fatal: options.on_fatal,
             durably: options.durably,
             guard: owned.guard,
+            space: options.space,
             again: 0,
             visiting: owned.visiting,
             _lock: owned.lock,
@@ -174,7 +187,7 @@ impl Writer {
     /// Fails only when the process must stop.
     fn serve(&mut self) -> Result<(), StoreError> {
         while let Some(group) = self.next_group()? {
-            let mut replies = self.commit(&group)?;
+            let mut replies = self.commit_with_room(&group)?;
             self.remember(&group, &replies)?;
             let closing = matches!(group.last(), Some(Request::Close(_)));
             if closing && let Err(error) = self.finish() {
@@ -238,6 +251,24 @@ impl Writer {
         Ok(Some(group))
     }
 
+    /// Commits the group. When the disk is full, gives up the reserve, and then waits for room as long as it takes: nothing of the group
+    /// was kept, so that all of it is tried again.
+    fn commit_with_room(&mut self, group: &[Request]) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
+        loop {
+            let replies = self.commit(group)?;
+            let Some(space) = &self.space else { return Ok(replies) };
+            let full = replies.iter().any(|reply| reply.as_ref().is_err_and(StoreError::is_full));
+            if !full || space.is_closing() {
+                space.wait(false);
+                return Ok(replies);
+            }
+            if !space.ran_out() {
+                space.wait(true);
+                std::thread::park_timeout(ROOM);
+            }
+        }
+    }
+
     /// One transaction for the group. When a request fails, everything is done again, each request in a savepoint of its own, so that
     /// a bad one fails alone.
     fn commit(&mut self, group: &[Request]) -> Result<Vec<Result<Reply, StoreError>>, StoreError> {
@@ -251,6 +282,9 @@ impl Writer {
             Err(error) if distrust(&error) => Err(error),
             Err(error) => {
                 self.roll_back()?;
+                if error.is_full() {
+                    return all_failed(group, error);
+                }
                 if group.len() == 1 {
                     return Ok(vec![Err(error)]);
                 }
@@ -276,7 +310,10 @@ impl Writer {
                 }
                 Err(error) if distrust(&error) => return Err(error),
                 // Some errors (a full disk) end the whole transaction.
-                Err(error) if self.connection.is_autocommit() => return all_failed(group, error),
+                Err(error) if self.connection.is_autocommit() || error.is_full() => {
+                    self.roll_back()?;
+                    return all_failed(group, error);
+                }
                 Err(error) => {
                     self.execute("ROLLBACK TO request")?;
                     replies.push(Err(error));
@@ -321,6 +358,7 @@ impl Writer {
             Request::Lease { channel, now, until, limit, .. } => {
                 return deliveries::lease(connection, channel, *now, *until, *limit).map(Reply::Leased);
             }
+            Request::Prune(step, _) => return retention::step(connection, step, self.clock.now()).map(Reply::Cleared),
             Request::Close(_) => {}
         }
         Ok(Reply::Done)
@@ -422,6 +460,9 @@ fn distrust(error: &StoreError) -> bool {
     let StoreError::Sqlite { source, .. } = error else {
         return matches!(error, StoreError::Guard { .. } | StoreError::Damaged { .. });
     };
+    if error.is_full() {
+        return false;
+    }
     matches!(
         source.sqlite_error_code(),
         Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly)

@@ -85,6 +85,10 @@ pub struct Metrics {
     pub rules_parked: Gauge,
     pub reloads: Family<ResultLabel, Counter>,
     pub dead_alarms: Gauge,
+    pub disk_free_bytes: Gauge,
+    pub disk_full_days: Gauge<f64, AtomicU64>,
+    pub store_bytes: Gauge,
+    pub heartbeats: Family<ResultLabel, Counter>,
     pub last_alert_unix_seconds: Gauge<f64, AtomicU64>,
 }
 
@@ -119,6 +123,10 @@ impl Metrics {
             rules_parked: Gauge::default(),
             reloads: Family::default(),
             dead_alarms: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            disk_full_days: Gauge::default(),
+            store_bytes: Gauge::default(),
+            heartbeats: Family::default(),
             last_alert_unix_seconds: Gauge::default(),
         };
         metrics.register();
@@ -171,6 +179,14 @@ impl Metrics {
         registry.register("rules_parked", "Rules that are not asked, since they took too long", self.rules_parked.clone());
         registry.register("reloads", "Reloads of rules and templates by result", self.reloads.clone());
         registry.register("dead_alarms", "Alarms that were given up and reached no operator", self.dead_alarms.clone());
+        registry.register_with_unit("disk_free", "Room on the store's disk", Unit::Bytes, self.disk_free_bytes.clone());
+        registry.register(
+            "disk_full_days",
+            "In how many days the store's growth since the start fills the disk",
+            self.disk_full_days.clone(),
+        );
+        registry.register_with_unit("store", "What the store's files take up", Unit::Bytes, self.store_bytes.clone());
+        registry.register("heartbeats", "Signs of life to somebody outside by result", self.heartbeats.clone());
         registry.register_with_unit(
             "last_alert_timestamp",
             "When the last alert was raised",

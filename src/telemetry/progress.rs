@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,7 +17,14 @@ pub const IDLE_TICK: Duration = Duration::from_secs(2);
 
 /// All loops of one service. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Mutex<Vec<Arc<Loop>>>>);
+pub struct Progress(Arc<Loops>);
+
+#[derive(Debug, Default)]
+struct Loops {
+    all: Mutex<Vec<Arc<Loop>>>,
+    /// They wait for something that no restart would bring.
+    excused: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Loop {
@@ -43,13 +50,19 @@ impl Progress {
         Hand { own, progress: self.clone() }
     }
 
+    /// As long as the loops are excused, nothing counts as standing still: they wait for room on a full disk, and a restart would wait too.
+    pub fn excuse(&self, excused: bool) {
+        self.0.excused.store(excused, Ordering::Relaxed);
+    }
+
     /// None when no loop runs.
     #[must_use]
     pub fn longest(&self) -> Option<Lag> {
         let loops = self.loops();
         let lags = loops.iter().map(|one| {
             let ticked = Duration::from_millis(one.ticked.load(Ordering::Relaxed));
-            (one, one.born.elapsed().saturating_sub(ticked))
+            let excused = self.0.excused.load(Ordering::Relaxed);
+            (one, if excused { Duration::ZERO } else { one.born.elapsed().saturating_sub(ticked) })
         });
         lags.max_by_key(|(_, since)| *since).map(|(one, since)| Lag { step: one.name.clone(), since })
     }
@@ -61,7 +74,7 @@ impl Progress {
     }
 
     fn loops(&self) -> MutexGuard<'_, Vec<Arc<Loop>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

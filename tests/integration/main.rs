@@ -12,6 +12,7 @@ mod faults;
 #[path = "../reliability/harness/mod.rs"]
 #[allow(dead_code, reason = "all of it is used by tests/reliability")]
 mod harness;
+mod hostile;
 mod kills;
 mod layering;
 mod mail;

@@ -350,7 +350,9 @@ fn check_store(scene: &Scene, events: u64, quarantined: u64) {
     let ledger = reader.ledger().unwrap();
     assert_eq!((ledger[0].from, ledger[ledger.len() - 1].to), (Seq(1), Seq(events)), "{ledger:?}");
     let states = reader.delivery_counts().unwrap();
-    assert!(states.iter().all(|(_, state, _)| *state == State::Delivered), "{states:?}");
+    // An alarm that was held back for its hour is told at the stop, and goes out after the next start.
+    let fine = |channel: &str, state| state == State::Delivered || (channel == "compliance-chat" && state == State::Waiting);
+    assert!(states.iter().all(|(channel, state, _)| fine(channel, *state)), "{states:?}");
     assert_eq!(reader.dead_letter_count().unwrap(), 0);
 }
 

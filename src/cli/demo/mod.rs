@@ -21,6 +21,7 @@ use crate::{
         channels::{FileFormat, MailTls, RetryConfig},
         feeds::{BackfillConfig, ByteSize, zone::ZoneName},
         service::{ControlConfig, HttpConfig, RulesConfig, SendTo, TemplatesConfig},
+        upkeep::{DiskConfig, RetentionConfig},
     },
     engine::{self, Running},
     model::{
@@ -245,6 +246,9 @@ fn config(dir: &Path, simulator: &Simulator, catchers: &catcher::Catchers) -> an
         operators: SendTo { send_to: both() },
         fallback: SendTo { send_to: vec!["archive".to_owned()] },
         delays: DelayConfig::default(),
+        heartbeat: None,
+        disk: DiskConfig::default(),
+        retention: RetentionConfig::default(),
         http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         control: ControlConfig::default(),
     })

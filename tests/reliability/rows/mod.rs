@@ -14,6 +14,8 @@ pub mod r07;
 pub mod r08;
 pub mod r09;
 pub mod r10;
+pub mod r17;
+pub mod r18;
 pub mod r26;
 
 /// What has to hold before a release. A row that is not run counts as failed.
@@ -35,6 +37,8 @@ pub async fn run(row: &str, bench: &Bench) -> anyhow::Result<Row> {
         "R8" => r08::run(bench).await,
         "R9" => r09::run(bench).await,
         "R10" => r10::run(bench).await,
+        "R17" => r17::run(bench).await,
+        "R18" => r18::run(bench).await,
         "R26" => r26::run(bench).await,
         _ => bail!("there is no such row yet"),
     }
