@@ -5,13 +5,16 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    Exit, Global, counted,
+    Exit, Global, counted, exit_of,
     supervisor::{self, tell},
     talk,
 };
 use crate::{
-    config::Config,
-    engine::{self, Running, reload::Report},
+    alerts::Alarm,
+    config::{self, Config},
+    engine::{self, Origin, Running, reload::Report},
+    model::{severity::Severity, turn::Kept},
+    store::SqliteStore,
 };
 
 #[derive(Args, Debug)]
@@ -34,13 +37,8 @@ async fn serve(global: &Global) -> anyhow::Result<Exit> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let loaded = global.load()?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let config = loaded.config;
-    let mut running = tokio::select! {
-        started = engine::start(&config) => started?,
+    let (config, mut running) = tokio::select! {
+        started = start(global) => started?,
         _ = terminate.recv() => return Ok(Exit::Fine),
         _ = interrupt.recv() => return Ok(Exit::Fine),
     };
@@ -74,6 +72,52 @@ async fn serve(global: &Global) -> anyhow::Result<Exit> {
     }
     tracing::info!("stopped");
     Ok(Exit::Fine)
+}
+
+/// Starts by the configuration, or by the last good one where that can't be used.
+async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
+    let refused = match global.load() {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            let origin = Origin { texts: loaded.texts, alarms: Vec::new() };
+            match engine::start_from(&loaded.config, origin).await.map_err(anyhow::Error::from) {
+                Ok(running) => return Ok((loaded.config, running)),
+                Err(error) if exit_of(&error) == Exit::Config => error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => error,
+    };
+    let Some(config) = last_good(global) else { return Err(refused) };
+    let why = engine::chain(refused.as_ref());
+    tracing::error!(why, "the configuration can't be used: redflag runs on its last good one");
+    let mut alarm = Alarm::new("configuration", Severity::High, "The configuration can't be used; the last good one is in force");
+    for line in why.lines().map(str::trim).filter(|line| !line.is_empty()).take(20) {
+        alarm = alarm.note(line);
+    }
+    let alarm = alarm
+        .note("Nothing of what was changed since is in force. `redflag config show` tells what is wrong; mend it and restart.");
+    let origin = Origin { texts: Vec::new(), alarms: vec![alarm] };
+    match engine::start_from(&config, origin).await {
+        Ok(running) => Ok((config, running)),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "nor can the last good configuration be used");
+            Err(refused)
+        }
+    }
+}
+
+/// What this configuration said when the service last started by it. It is in the store, wherever that may be.
+fn last_good(global: &Global) -> Option<Config> {
+    let lookup = global.lookup();
+    let main = std::path::absolute(lookup.main_file()?).ok()?;
+    let texts = config::data_dirs(&lookup).iter().find_map(|folder| {
+        let kept = SqliteStore::read_only(folder).ok()?.last_kept(Kept::Configuration).ok()??;
+        engine::kept_configuration(kept, &main)
+    })?;
+    Some(config::load_texts(&lookup, texts).ok()?.config)
 }
 
 /// What is not done is on disk and goes on at the next start.

@@ -63,6 +63,8 @@ pub struct LoadedConfig {
     pub config: Config,
     /// The main file, then its drop-ins.
     pub files: Vec<PathBuf>,
+    /// These files as they were read: names with their whole path.
+    pub texts: Vec<(PathBuf, String)>,
     /// What is allowed but unwise.
     pub warnings: Vec<String>,
     pub provenance: Provenance,
@@ -114,7 +116,18 @@ impl Provenance {
 /// # Errors
 /// There is no file, one can't be read, or what they say together can't be used.
 pub fn load(lookup: &Lookup) -> Result<LoadedConfig, ConfigError> {
-    let mut merged = Merged::read(lookup)?;
+    finish(Merged::read(lookup)?, lookup)
+}
+
+/// As [`load`], of files that were read before: the environment and the command line are those of now.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_texts(lookup: &Lookup, texts: Vec<(PathBuf, String)>) -> Result<LoadedConfig, ConfigError> {
+    finish(Merged::of(lookup, texts)?, lookup)
+}
+
+fn finish(mut merged: Merged, lookup: &Lookup) -> Result<LoadedConfig, ConfigError> {
     if merged.files.is_empty() {
         return Err(ConfigError::NotFound { looked: lookup.places.clone() });
     }
@@ -130,7 +143,8 @@ pub fn load(lookup: &Lookup) -> Result<LoadedConfig, ConfigError> {
     let findings = validate(&config);
     merged.problems.extend(findings.problems);
     merged.done()?;
-    Ok(LoadedConfig { config, files: merged.files, warnings: findings.warnings, provenance: merged.provenance })
+    let Merged { files, texts, provenance, .. } = merged;
+    Ok(LoadedConfig { config, files, texts, warnings: findings.warnings, provenance })
 }
 
 /// Loads what `check` and `test` need, with or without a file.
@@ -189,24 +203,36 @@ fn section<T: serde::de::DeserializeOwned + Default>(dict: &Dict, name: &str) ->
 struct Merged {
     values: Dict,
     files: Vec<PathBuf>,
+    texts: Vec<(PathBuf, String)>,
     provenance: Provenance,
     problems: Vec<Problem>,
 }
 
 impl Merged {
     fn read(lookup: &Lookup) -> Result<Self, ConfigError> {
-        let shape = shape::root();
-        let main = lookup.main_file();
-        let files = match &main {
-            Some(main) => [vec![main.clone()], drop_ins(main)?].concat(),
+        let files = match lookup.main_file() {
+            Some(main) => {
+                let drop_ins = drop_ins(&main)?;
+                [vec![main], drop_ins].concat()
+            }
             None => Vec::new(),
         };
-        let folder = main.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let read = |path: PathBuf| match fs::read_to_string(&path) {
+            Ok(text) => Ok((path, text)),
+            Err(source) => Err(ConfigError::Unreadable { path, source }),
+        };
+        Self::of(lookup, files.into_iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// The main file comes first.
+    fn of(lookup: &Lookup, texts: Vec<(PathBuf, String)>) -> Result<Self, ConfigError> {
+        let shape = shape::root();
+        let files: Vec<PathBuf> = texts.iter().map(|(path, _)| path.clone()).collect();
+        let folder = files.first().and_then(|main| main.parent()).unwrap_or(Path::new(""));
         let mut problems = Vec::new();
         let mut layers = vec![Layer::defaults(folder)];
-        for path in &files {
-            let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            match Layer::toml(path, &text) {
+        for (path, text) in &texts {
+            match Layer::toml(path, text) {
                 Ok(layer) => layers.push(layer),
                 Err(problem) => problems.push(problem),
             }
@@ -226,7 +252,9 @@ impl Merged {
                 error.into_iter().map(|error| Problem::at(error.path.clone(), error.kind.to_string())).collect(),
             )
         })?;
-        Ok(Self { values, files, provenance, problems })
+        let absolute = |(path, text): (PathBuf, String)| (std::path::absolute(&path).unwrap_or(path), text);
+        let texts = texts.into_iter().map(absolute).collect();
+        Ok(Self { values, files, texts, provenance, problems })
     }
 
     fn inspect(&mut self, shape: &Shape) {
@@ -258,7 +286,7 @@ impl Merged {
 }
 
 /// `conf.d/*.toml` beside the main file, by name.
-fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+pub(super) fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let unreadable = |source| ConfigError::Unreadable { path: folder.clone(), source };
     let entries = match fs::read_dir(&folder) {

@@ -7,6 +7,7 @@ pub mod feeds;
 mod inspect;
 mod layers;
 pub mod load;
+mod places;
 pub mod problem;
 pub mod secret;
 pub mod service;
@@ -17,7 +18,8 @@ pub mod validate;
 
 pub use channels::{ChannelConfig, EmailConfig, FileConfig, SlackConfig, WebhookConfig};
 pub use feeds::{ConcedusConfig, FeedConfig, JsonlConfig};
-pub use load::{LoadedConfig, LoadedRules, Lookup, Provenance, load, load_rules};
+pub use load::{LoadedConfig, LoadedRules, Lookup, Provenance, load, load_rules, load_texts};
+pub use places::data_dirs;
 pub use problem::{ConfigError, Key, Origin, Problem};
 pub use secret::Secret;
 pub use service::{Config, DelayConfig, Environment, Language};

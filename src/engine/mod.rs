@@ -9,6 +9,7 @@ mod disk;
 mod health;
 mod heartbeat;
 mod intake;
+mod last_good;
 mod leak;
 mod pipeline;
 pub mod reconcile;
@@ -20,8 +21,9 @@ mod senders;
 mod service;
 mod warden;
 
+pub use last_good::kept_configuration;
 pub use pipeline::BATCH;
-pub use service::{Running, ServiceError, declared, start};
+pub use service::{Origin, Running, ServiceError, declared, start, start_from};
 
 /// An error with its sources, as one line.
 #[must_use]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +26,7 @@ use crate::{
         rendered::{Clearance, Form, Rendered},
         severity::Severity,
         time::{Clock, Timestamp},
-        turn::GenerationRecord,
+        turn::{GenerationRecord, Kept, KeptSet},
     },
     render::{self, Templates},
     rules::{
@@ -45,6 +45,10 @@ use crate::{
 /// How long the folders must be quiet before they are read, and how long that may be put off.
 const QUIET: Duration = Duration::from_millis(300);
 const AT_MOST: Duration = Duration::from_secs(2);
+
+/// How often at most it is read until two readings are the same, and the time between them.
+const READINGS: usize = 50;
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// How a reload ended.
 #[derive(Clone, Debug)]
@@ -142,6 +146,11 @@ impl Reloader {
             };
             self.journal.keep_generation(record).committed().await?;
         }
+        if template_errors.is_empty() && self.live_templates.load().files() != templates.files() {
+            let files = templates.files().iter().map(|(name, text)| (name.clone(), text.clone().into_bytes())).collect();
+            let set = KeptSet { kind: Kept::Templates, live_from: self.clock.now(), files };
+            self.journal.keep_set(set).committed().await?;
+        }
         self.live_templates.store(templates);
         let running = generation.rules.iter().filter(|rule| rule.card.stage.runs()).count();
         self.metrics.rules.set(i64::try_from(running).unwrap_or(i64::MAX));
@@ -181,7 +190,10 @@ impl Reloader {
         let (send, receive) = oneshot::channel();
         evaluate::thread()
             .spawn(move || {
-                let loaded = Snapshot::read(&folder)
+                let read = if kept.is_none() { settled(&folder) } else { Snapshot::read(&folder) };
+                let gone = read.is_err();
+                let loaded = read
+                    .or_else(|error| if kept.is_some() { Ok(unreadable(&error)) } else { Err(error) })
                     .map(|snapshot| {
                         let mut previous = previous;
                         let mut loaded = check(&snapshot, Some(&previous.generation), &declared, &templates, confirm);
@@ -190,7 +202,11 @@ impl Reloader {
                                 || lacks(&loaded.generation, &snapshot, &kept))
                         {
                             previous = revive(kept, &declared);
-                            loaded = on_last_good(loaded, &snapshot, &previous.generation, &declared, &templates);
+                            loaded = if gone {
+                                as_it_was(loaded, &previous.generation)
+                            } else {
+                                on_last_good(loaded, &snapshot, &previous.generation, &declared, &templates)
+                            };
                         }
                         // Lists that are held back are those of the previous set, and so are their files.
                         let lists = if Arc::ptr_eq(&loaded.generation.lists, &previous.generation.lists) {
@@ -293,6 +309,26 @@ fn lacks(generation: &Generation, snapshot: &Snapshot, kept: &GenerationRecord) 
     kept.cards.iter().any(|card| generation.rule(&card.id).is_none()) || kept.files.iter().any(list)
 }
 
+/// The folder as two readings in a row find it: a set that is being written is not half taken.
+fn settled(folder: &Path) -> Result<Snapshot, watch::WatchError> {
+    let mut snapshot = Snapshot::read(folder)?;
+    for _ in 0..READINGS {
+        std::thread::park_timeout(BETWEEN);
+        let again = Snapshot::read(folder)?;
+        let same = again.files == snapshot.files && again.unreadable == snapshot.unreadable;
+        snapshot = again;
+        if same {
+            break;
+        }
+    }
+    Ok(snapshot)
+}
+
+/// In the place of a folder that can't be read.
+fn unreadable(error: &watch::WatchError) -> Snapshot {
+    Snapshot { files: BTreeMap::new(), unreadable: vec![(".".to_owned(), crate::engine::chain(error))] }
+}
+
 /// The set that an earlier run kept. Its tests passed then; what no longer compiles (its recipient is gone from the configuration) is left out.
 pub(super) fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
     let files: BTreeMap<String, Arc<[u8]>> = kept.files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
@@ -322,6 +358,12 @@ fn on_last_good(
         .map(|rule| Stale { file: rule.card.file.clone(), id: rule.card.id.clone() })
         .collect();
     loaded
+}
+
+/// Every rule as its last good version.
+fn as_it_was(first: Loaded, last_good: &Generation) -> Loaded {
+    let stale = last_good.rules.iter().map(|rule| Stale { file: rule.card.file.clone(), id: rule.card.id.clone() }).collect();
+    Loaded { generation: last_good.clone(), stale, withdrawn: Vec::new(), ..first }
 }
 
 /// Every file that a generation was made of.

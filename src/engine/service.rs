@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -20,6 +21,7 @@ use super::{
     health::{self, Health},
     heartbeat,
     intake::Intake,
+    last_good,
     leak::Leak,
     pipeline::{BATCH, Control, Parts, Pipeline, first_asked},
     reload::{ReloadError, Reloader, Report, Request},
@@ -115,11 +117,28 @@ pub struct Running {
     control: Option<control::Served>,
 }
 
+/// The configuration that a service starts with, and how it came about.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Its files as they were read, to be kept for a start that finds them broken. None: not kept.
+    pub texts: Vec<(PathBuf, String)>,
+    /// What the operators have to be told of it.
+    pub alarms: Vec<Alarm>,
+}
+
 /// Builds and starts everything; ready when it answers.
 ///
 /// # Errors
 /// When the configuration can't be used, or the store can't be opened.
 pub async fn start(config: &Config) -> Result<Running, ServiceError> {
+    start_from(config, Origin::default()).await
+}
+
+/// As [`start`].
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, ServiceError> {
     // A second call finds the provider installed: that is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start());
@@ -143,8 +162,7 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
 
     let template_options =
         render::Options { directory: config.templates.directory.clone(), language: config.language, zone: config.time_zone.0 };
-    let templates = Templates::load(&template_options)
-        .map_err(|errors| ServiceError::Templates(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+    let templates = last_good::templates(&template_options, store.reader())?;
     let live_templates = Arc::new(ArcSwap::from_pointee(templates));
     let live = Arc::new(ArcSwap::from_pointee(Generation::empty()));
     let (reports, _) = broadcast::channel(64);
@@ -243,6 +261,12 @@ pub async fn start(config: &Config) -> Result<Running, ServiceError> {
     };
     let control_socket = serve_control(office, &control, &stop_feeds).await;
     super::reload::announce(&first_load, &live.load(), &control).await;
+    for alarm in origin.alarms {
+        let _ = control.send(Control::Alarm(alarm)).await;
+    }
+    if !origin.texts.is_empty() {
+        journal.keep_set(last_good::configuration(origin.texts, clock.now())).committed().await?;
+    }
     // Told once, however often it is killed before that is on disk.
     for aside in store.reader().untold_set_aside(clock.now() - chrono::TimeDelta::days(7))? {
         let _ = control.send(Control::Alarm(super::damage::alarm(&aside))).await;

@@ -194,3 +194,38 @@ pub struct GenerationRecord {
     /// File name (relative to the rules' folder) → content, for every file of the set.
     pub files: Vec<(String, Vec<u8>)>,
 }
+
+/// What is kept beside the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Templates,
+    /// The configuration's files as they are written, with the places of secrets and never a secret.
+    Configuration,
+}
+
+impl Kept {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Templates => "templates",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+/// Files that are live together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSet {
+    pub kind: Kept,
+    pub live_from: Timestamp,
+    /// Name → content, by name.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl KeptSet {
+    /// Of all names and contents.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of_parts(self.files.iter().flat_map(|(name, content)| [name.as_bytes(), content.as_slice()]))
+    }
+}

@@ -7,7 +7,7 @@ mod plain;
 mod templates;
 mod text;
 
-pub use templates::{Options, TemplateError, Templates};
+pub use templates::{Files, Options, TemplateError, Templates};
 
 #[cfg(test)]
 mod tests;

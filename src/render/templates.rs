@@ -68,6 +68,8 @@ pub enum TemplateError {
 
 /// All template sets, ready to render.
 pub struct Templates {
+    /// What the folder holds: file name, such as `alert/chat.txt`, and content.
+    files: Files,
     html: Environment<'static>,
     text: Environment<'static>,
     chat: Environment<'static>,
@@ -82,12 +84,29 @@ impl Templates {
     /// # Errors
     /// Everything that is wrong, at once; then nothing of it goes live.
     pub fn load(options: &Options) -> Result<Self, Vec<TemplateError>> {
+        let (files, mut errors) = options.directory.as_deref().map_or_else(Default::default, read_all);
+        match Self::of(options, files) {
+            Ok(templates) if errors.is_empty() => Ok(templates),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more);
+                Err(errors)
+            }
+        }
+    }
+
+    /// Compiles and tries these files, as [`Templates::files`] gave them; without any, the shipped ones.
+    ///
+    /// # Errors
+    /// As [`Templates::load`].
+    pub fn of(options: &Options, files: Files) -> Result<Self, Vec<TemplateError>> {
         let (words, language) = match options.language {
             Language::En => (ENGLISH, "en"),
             Language::De => (GERMAN, "de"),
         };
         let words = toml::from_str(words).map_err(|error| vec![TemplateError::Words(error.to_string())])?;
         let mut templates = Self {
+            files,
             html: environment(AutoEscape::Html),
             text: environment(AutoEscape::None),
             chat: environment(AutoEscape::Custom("slack".into())),
@@ -99,19 +118,18 @@ impl Templates {
         for (file, source) in FILES {
             errors.extend(templates.add("alert", file, source.to_owned()).err());
         }
-        match options.directory.as_deref().map(sets).transpose() {
-            Ok(sets) => {
-                for (set, file, path) in sets.into_iter().flatten() {
-                    match read(&path).and_then(|source| templates.add(&set, &file, source)) {
-                        Ok(()) => {}
-                        Err(error) => errors.push(error),
-                    }
-                }
-            }
-            Err(error) => errors.push(error),
+        for (name, source) in templates.files.clone() {
+            let (set, file) = name.split_once('/').unwrap_or(("alert", &name));
+            errors.extend(templates.add(set, file, source).err());
         }
         errors.extend(templates.try_all());
         if errors.is_empty() { Ok(templates) } else { Err(errors) }
+    }
+
+    /// What they were made of, beside what is shipped.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The message in a channel's form. Never fails: a template that does is logged, and the built-in text stands in.
@@ -262,6 +280,26 @@ fn failed(set: &str, error: &Error) {
 fn template_error(name: &str, error: &Error) -> TemplateError {
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     TemplateError::Template { name: name.to_owned(), line: error.line().unwrap_or(1), detail }
+}
+
+/// Names, such as `alert/chat.txt`, and contents, by name.
+pub type Files = Vec<(String, String)>;
+
+/// Every template file of a folder, and what can't be read of it.
+fn read_all(folder: &Path) -> (Files, Vec<TemplateError>) {
+    let (mut files, mut errors) = (Files::new(), Vec::new());
+    match sets(folder) {
+        Ok(sets) => {
+            for (set, file, path) in sets {
+                match read(&path) {
+                    Ok(source) => files.push((format!("{set}/{file}"), source)),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    (files, errors)
 }
 
 /// Every template file of a folder: (set, file, path).

@@ -18,6 +18,7 @@ mod books;
 mod change;
 mod deliveries;
 mod guard;
+mod kept;
 mod lookup;
 mod mark;
 mod missing;

@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "verdicts that are given later", sql: include_str!("schema/0005.sql") },
     Migration { name: "what people do", sql: include_str!("schema/0006.sql") },
     Migration { name: "late deliveries are counted by an index", sql: include_str!("schema/0007.sql") },
+    Migration { name: "templates and configuration are kept", sql: include_str!("schema/0008.sql") },
 ];
 
 /// Whether this redflag may use the file.

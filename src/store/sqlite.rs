@@ -24,7 +24,7 @@ use crate::model::{
     ids::{MessageId, Seq},
     names::{ChannelName, FeedName, RuleId},
     time::{Clock, Timestamp},
-    turn::{GenerationRecord, OpenVerdicts, Parked, Turn, UndecidedRow},
+    turn::{GenerationRecord, KeptSet, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
 
 /// Requests that wait for the writer, at most; who comes then waits until it has taken some.
@@ -155,6 +155,10 @@ impl Journal for SqliteStore {
 
     fn keep_generation(&self, record: GenerationRecord) -> Pending<()> {
         self.send(|answer| Request::KeepGeneration(Box::new(record), answer))
+    }
+
+    fn keep_set(&self, set: KeptSet) -> Pending<()> {
+        self.send(|answer| Request::KeepSet(Box::new(set), answer))
     }
 
     fn last(&self) -> Result<Seq, StoreError> {

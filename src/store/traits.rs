@@ -13,7 +13,7 @@ use crate::model::{
     ids::{MessageId, Seq},
     names::{ChannelName, FeedName, RuleId},
     time::Timestamp,
-    turn::{GenerationRecord, OpenVerdicts, Parked, Turn, UndecidedRow},
+    turn::{GenerationRecord, KeptSet, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
 
 /// An answer that comes when its transaction is on disk. Await it, or [`Pending::wait`] from a thread.
@@ -48,6 +48,9 @@ pub trait Journal: Send + Sync {
 
     /// Keeps a rule set before it goes live. The same hash twice is no error.
     fn keep_generation(&self, record: GenerationRecord) -> Pending<()>;
+
+    /// Keeps what else is live, for a start that finds it broken. The same twice is no error.
+    fn keep_set(&self, set: KeptSet) -> Pending<()>;
 
     /// The last journaled event's sequence; `Seq(0)` for an empty journal.
     ///

@@ -338,18 +338,24 @@ pub(super) fn generation(connection: &Connection, record: &GenerationRecord) -> 
             params![hash(&generation), record.live_from.timestamp_micros(), cards],
         )
         .map_err(failed(operation))?;
-    for (name, content) in &record.files {
-        let digest = Digest::of(content);
-        connection
-            .prepare_cached("INSERT INTO contents (hash, content) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")
-            .and_then(|mut insert| insert.execute(params![hash(&digest), content]))
-            .map_err(failed(operation))?;
+    for (name, bytes) in &record.files {
+        let digest = content(connection, operation, bytes)?;
         connection
             .prepare_cached("INSERT INTO generation_files (generation, name, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
             .and_then(|mut insert| insert.execute(params![hash(&generation), name, hash(&digest)]))
             .map_err(failed(operation))?;
     }
     Ok(())
+}
+
+/// Keeps a file's bytes once; answers their hash.
+pub(super) fn content(connection: &Connection, operation: &'static str, bytes: &[u8]) -> Result<Digest, StoreError> {
+    let digest = Digest::of(bytes);
+    connection
+        .prepare_cached("INSERT INTO contents (hash, content) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")
+        .and_then(|mut insert| insert.execute(params![hash(&digest), bytes]))
+        .map_err(failed(operation))?;
+    Ok(digest)
 }
 
 pub(super) fn note(connection: &Connection, note: &Note, at: Timestamp) -> Result<(), StoreError> {

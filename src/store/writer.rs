@@ -20,6 +20,7 @@ use super::{
     change::{self, Act, Changed},
     deliveries,
     guard::{Guard, SEEN},
+    kept,
     open::{DATABASE, Durably, OnFatal, Options, Owned},
     retention::{self, Cleared, Step},
     rows::failed,
@@ -31,7 +32,7 @@ use crate::model::{
     ids::Seq,
     names::ChannelName,
     time::{Clock, Timestamp},
-    turn::{GenerationRecord, Turn},
+    turn::{GenerationRecord, KeptSet, Turn},
 };
 
 /// Requests in one transaction, at most.
@@ -52,6 +53,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Request {
     Commit(Box<Turn>, Answer<()>),
     KeepGeneration(Box<GenerationRecord>, Answer<()>),
+    KeepSet(Box<KeptSet>, Answer<()>),
     Lease {
         channel: ChannelName,
         now: Timestamp,
@@ -83,6 +85,7 @@ impl Request {
         match self {
             Self::Commit(_, answer)
             | Self::KeepGeneration(_, answer)
+            | Self::KeepSet(_, answer)
             | Self::Report(_, answer)
             | Self::Note(_, answer)
             | Self::Alive(answer)
@@ -351,6 +354,7 @@ impl Writer {
         match request {
             Request::Commit(turn, _) => write::turn(connection, turn, marks)?,
             Request::KeepGeneration(record, _) => write::generation(connection, record)?,
+            Request::KeepSet(set, _) => kept::keep(connection, set)?,
             Request::Report(reports, _) => deliveries::report(connection, reports)?,
             Request::Note(note, _) => write::note(connection, note, self.clock.now())?,
             Request::Alive(_) => write::alive(connection, self.clock.now())?,

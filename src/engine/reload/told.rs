@@ -56,16 +56,25 @@ pub(super) fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
         let stale = report.stale.contains(&finding.file);
         let line = finding.span.map_or_else(String::new, |span| format!(" line {}", span.line));
         let owner = generation.rules.iter().find(|rule| rule.card.file == finding.file).and_then(|rule| rule.card.owner.as_ref());
+        let list = finding.file.starts_with("lists/");
         let label = if finding.label.is_empty() { String::new() } else { format!(" ({})", finding.label) };
         alarms.push(
             Alarm::new(
                 // Another mistake in the same file is news.
                 format!("rule file {} {} {}", finding.file, finding.code, finding.message),
                 Severity::High,
-                format!("Rule file {} was refused", finding.file),
+                match &*finding.file {
+                    "." => "The rules' folder can't be read".to_owned(),
+                    file if list => format!("List {file} was refused"),
+                    file => format!("Rule file {file} was refused"),
+                },
             )
             .note(format!("{}{line}: {}{label}.", finding.code, finding.message))
-            .note(if stale {
+            .note(if finding.file == "." {
+                "The rules that were live last go on judging. Once the folder can be read, it is taken up by itself."
+            } else if list {
+                "The lists that were live go on, if there were any; a rule that asks for a list that was never good is undecided."
+            } else if stale {
                 "Its last good version goes on judging."
             } else {
                 "There is no earlier version of it: nothing judges by this file until it is mended."

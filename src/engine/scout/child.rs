@@ -3,12 +3,12 @@
 use std::{
     io::{self, BufRead as _, Write as _},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Once},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Errand, Leg, Pair, Said};
 use crate::{
@@ -50,14 +50,23 @@ fn errand() -> anyhow::Result<Errand> {
 
 fn go(errand: Errand) -> anyhow::Result<()> {
     // Data of persons never goes into a core file.
-    setrlimit(Resource::Core, limit(0))?;
-    setrlimit(Resource::Data, limit(MEMORY))?;
+    limit(Resource::Core, 0);
+    limit(Resource::Data, MEMORY);
     let thread = evaluate::thread().spawn(move || explore(&errand)).context("no thread")?;
     thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("it broke")))
 }
 
-fn limit(most: u64) -> Rlimit {
-    Rlimit { current: Some(most), maximum: Some(most) }
+/// A unit's filter of system calls may forbid it; then the unit's own limits have to do.
+fn limit(resource: Resource, most: u64) {
+    static TOLD: Once = Once::new();
+    let maximum = getrlimit(resource).maximum;
+    let current = Some(maximum.map_or(most, |maximum| maximum.min(most)));
+    if let Err(error) = setrlimit(resource, Rlimit { current, maximum }) {
+        TOLD.call_once(|| {
+            // Nobody may be reading any more.
+            let _ = writeln!(io::stderr(), "redflag: the scout: no limit of {resource:?}: {error}");
+        });
+    }
 }
 
 fn explore(errand: &Errand) -> anyhow::Result<()> {
@@ -90,7 +99,7 @@ impl Scout<'_> {
             after = last.seq;
             for event in events.iter().filter(|event| event.seq <= to) {
                 say(&Said::Event(event.seq))?;
-                allow(self.generation.rules.len())?;
+                allow(self.generation.rules.len());
                 self.evaluator.judge(&self.generation, event, &mut verdicts);
                 verdicts.clear();
             }
@@ -122,7 +131,7 @@ impl Scout<'_> {
             return Ok(());
         }
         say(&Said::Pair(event.seq, rule.card.id.clone()))?;
-        allow(1)?;
+        allow(1);
         self.evaluator.judge_one(&self.generation, rule, event, None, None);
         Ok(())
     }
@@ -138,8 +147,8 @@ fn say(said: &Said) -> anyhow::Result<()> {
 }
 
 /// Processor time for the next step; beyond it the kernel ends the process.
-fn allow(rules: usize) -> anyhow::Result<()> {
+fn allow(rules: usize) {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime).tv_sec as u64;
     let span = STEP + RULE * u32::try_from(rules).unwrap_or(u32::MAX);
-    Ok(setrlimit(Resource::Cpu, Rlimit { current: Some(used + span.as_secs() + 1), maximum: None })?)
+    limit(Resource::Cpu, used + span.as_secs() + 1);
 }

@@ -10,7 +10,7 @@ use crate::{
         alert::QuietPeriod,
         books::{BooksDelta, Counts},
         event::{QuarantineReason, Quarantined},
-        turn::{Gap, GenerationRecord, Outcome, Parked, Settled, UndecidedRow},
+        turn::{Gap, GenerationRecord, Kept, KeptSet, Outcome, Parked, Settled, UndecidedRow},
         verdict::{Undecided, UndecidedKind},
     },
     store::{Note, StoreError},
@@ -193,6 +193,18 @@ fn a_turn_brings_all_that_it_holds() {
     assert_eq!(store.quiet_periods().unwrap(), [anew]);
     commit(&store, [caused(Effects { quiet_ended: ended, ..Effects::default() })]);
     assert_eq!(store.quiet_periods().unwrap(), []);
+}
+
+#[test]
+fn what_else_was_live_is_kept_by_kind_and_the_last_is_found() {
+    let (_folder, store) = fresh();
+    let set = |kind, text: &str| KeptSet { kind, live_from: at(1), files: vec![("a".to_owned(), text.as_bytes().to_vec())] };
+    for text in ["one", "two", "one"] {
+        store.keep_set(set(Kept::Templates, text)).wait().unwrap();
+    }
+    store.keep_set(set(Kept::Configuration, "three")).wait().unwrap();
+    assert_eq!(store.reader().last_kept(Kept::Templates).unwrap(), Some(set(Kept::Templates, "one")));
+    assert_eq!(store.reader().last_kept(Kept::Configuration).unwrap(), Some(set(Kept::Configuration, "three")));
 }
 
 #[test]

@@ -76,6 +76,17 @@ pub fn feed(place: &Place, person: &str, numbers: RangeInclusive<u64>) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// As [`feed`], with this status for each.
+pub fn feed_with(place: &Place, numbers: RangeInclusive<u64>, status: impl Fn(u64) -> &'static str) {
+    let mut text = String::new();
+    for number in numbers {
+        let event = format!(r#""identId":"I{number}","personKey":"PERS_{number}","status":"{}""#, status(number));
+        writeln!(text, r#"{{"topic":"identResult","kyc":"WEBID","reason":null,{event}}}"#).unwrap();
+    }
+    let mut file = File::options().create(true).append(true).open(place.path("feed/events.jsonl")).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
 /// Every message that came.
 pub fn told(place: &Place) -> Vec<Json> {
     let entries = fs::read_dir(place.path("archive")).into_iter().flatten().map(|entry| entry.unwrap().path());

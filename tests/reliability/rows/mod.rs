@@ -16,6 +16,9 @@ pub mod r09;
 pub mod r10;
 pub mod r17;
 pub mod r18;
+pub mod r20;
+pub mod r21;
+pub mod r22;
 pub mod r26;
 
 /// What has to hold before a release. A row that is not run counts as failed.
@@ -40,6 +43,10 @@ pub async fn run(row: &str, bench: &Bench) -> anyhow::Result<Row> {
         "R17" => r17::run(bench).await,
         "R18" => r18::run(bench).await,
         "R26" => r26::run(bench).await,
+        "R20" => r20::run(bench).await,
+        "R21" => r21::run(bench).await,
+        "R22" => r22::run(bench).await,
+        one if one.starts_with(r21::ONE) => r21::one(&one[r21::ONE.len()..]),
         _ => bail!("there is no such row yet"),
     }
 }
