@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::{
     Exit, Global,
-    table::{self, ask, changed, local, moment, or_dash, show, table},
+    table::{self, Owner, changed, local, moment, or_dash, show, table},
     talk,
 };
 use crate::{
@@ -99,16 +99,16 @@ impl From<State> for AlertState {
 /// # Errors
 /// Nobody can be asked, or there is no such alert.
 pub fn run(command: AlertsCommand, global: &Global) -> anyhow::Result<Exit> {
-    let config = global.load()?.config;
-    let zone = config.time_zone.0;
+    let owner = Owner::of(global)?;
+    let zone = owner.zone;
     let set = |what: &str, ids: Vec<String>, to, note| {
-        changed(global, &ask::<Vec<Changed>>(&config, what, Ask::SetAlerts { ids, to, note })?)
+        changed(global, &owner.ask::<Vec<Changed>>(what, Ask::SetAlerts { ids, to, note })?)
     };
     match command {
         AlertsCommand::List(args) => {
             let ListArgs { rule, since, state, limit, personal } = args;
             let alerts = Ask::Alerts { rule, since, state: state.map(Into::into), limit, personal };
-            let lines = ask::<Vec<AlertLine>>(&config, "alerts list", alerts)?.answer;
+            let lines = owner.ask::<Vec<AlertLine>>("alerts list", alerts)?.answer;
             show(global, &lines, |lines| list(lines, zone))?;
             if lines.len() == limit {
                 talk(&format!("the newest {limit}; --limit shows more"));
@@ -116,7 +116,7 @@ pub fn run(command: AlertsCommand, global: &Global) -> anyhow::Result<Exit> {
             Ok(Exit::Fine)
         }
         AlertsCommand::Show { id, personal } => {
-            let alert = ask::<AlertPage>(&config, "alerts show", Ask::Alert { id, personal })?.answer;
+            let alert = owner.ask::<AlertPage>("alerts show", Ask::Alert { id, personal })?.answer;
             show(global, &alert, |alert| page(alert, zone))?;
             Ok(Exit::Fine)
         }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     Exit, Global,
-    table::{ask, local, moment, or_dash, show, table},
+    table::{Owner, local, moment, or_dash, show, table},
 };
 use crate::{
     engine::control::{Ask, Coverage},
@@ -30,10 +30,10 @@ pub struct CoverageArgs {
 /// # Errors
 /// Nobody can be asked, or there is no such feed or topic.
 pub fn run(args: CoverageArgs, global: &Global) -> anyhow::Result<Exit> {
-    let config = global.load()?.config;
+    let owner = Owner::of(global)?;
     let coverage = Ask::Coverage { feed: args.feed, topic: args.topic, since: args.since };
-    let coverage = ask::<Coverage>(&config, "coverage", coverage)?.answer;
-    show(global, &coverage, |coverage| page(coverage, config.time_zone.0))?;
+    let coverage = owner.ask::<Coverage>("coverage", coverage)?.answer;
+    show(global, &coverage, |coverage| page(coverage, owner.zone))?;
     Ok(if coverage.not_covered.is_empty() { Exit::Fine } else { Exit::Findings })
 }
 
@@ -51,10 +51,25 @@ fn page(coverage: &Coverage, zone: Tz) -> String {
             hour.owed.to_string(),
             hour.decided.to_string(),
             hour.undecided.to_string(),
+            hour.parked.to_string(),
+            hour.asked_again.to_string(),
         ]
     });
-    let header =
-        ["hour", "feed", "topic", "received", "had", "journaled", "set aside", "evaluated", "owed", "decided", "undecided"];
+    let header = [
+        "hour",
+        "feed",
+        "topic",
+        "received",
+        "had",
+        "journaled",
+        "set aside",
+        "evaluated",
+        "owed",
+        "decided",
+        "undecided",
+        "parked",
+        "asked again",
+    ];
     let mut out = table(header, rows);
     out.push_str("\nWhich rules judged\n");
     if coverage.ledger.is_empty() {

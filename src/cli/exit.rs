@@ -68,5 +68,6 @@ fn of_client(error: &ClientError) -> Exit {
         | ClientError::Broken { .. }
         | ClientError::Store(StoreError::Nothing { .. } | StoreError::SecondOwner { .. }) => Exit::Unreachable,
         ClientError::Store(_) => Exit::Findings,
+        ClientError::NoConfig => Exit::Config,
     }
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     Exit, Global,
-    table::{self, ask, changed, local, moment, or_dash, show, table},
+    table::{self, Owner, changed, local, moment, or_dash, show, table},
     talk,
 };
 use crate::{
@@ -92,7 +92,7 @@ impl WhichArgs {
 /// # Errors
 /// Nobody can be asked, or there is no such delivery.
 pub fn run(command: OutboxCommand, global: &Global) -> anyhow::Result<Exit> {
-    let config = global.load()?.config;
+    let owner = Owner::of(global)?;
     match command {
         OutboxCommand::List(args) => {
             let dropped = args.state.contains(&State::Dropped);
@@ -104,8 +104,8 @@ pub fn run(command: OutboxCommand, global: &Global) -> anyhow::Result<Exit> {
             });
             let limit = args.limit;
             let outbox = Ask::Outbox { channel: args.channel, states: states.collect(), dropped, since: args.since, limit };
-            let lines = ask::<Vec<DeliveryLine>>(&config, "outbox list", outbox)?.answer;
-            show(global, &lines, |lines| list(lines, config.time_zone.0))?;
+            let lines = owner.ask::<Vec<DeliveryLine>>("outbox list", outbox)?.answer;
+            show(global, &lines, |lines| list(lines, owner.zone))?;
             if lines.len() == limit {
                 talk(&format!("the newest {limit}; --limit shows more"));
             }
@@ -113,7 +113,7 @@ pub fn run(command: OutboxCommand, global: &Global) -> anyhow::Result<Exit> {
         }
         OutboxCommand::Retry(args) => {
             let retry = Ask::RetryDeliveries { which: args.which.which(), note: args.note.note };
-            let answered = ask::<Vec<Changed>>(&config, "outbox retry", retry)?;
+            let answered = owner.ask::<Vec<Changed>>("outbox retry", retry)?;
             if !answered.live && !answered.answer.is_empty() {
                 talk("redflag does not run: they go out when it starts");
             }
@@ -121,7 +121,7 @@ pub fn run(command: OutboxCommand, global: &Global) -> anyhow::Result<Exit> {
         }
         OutboxCommand::Drop(args) => {
             let drop = Ask::DropDeliveries { which: args.which.which(), note: args.note };
-            changed(global, &ask::<Vec<Changed>>(&config, "outbox drop", drop)?)
+            changed(global, &owner.ask::<Vec<Changed>>("outbox drop", drop)?)
         }
     }
 }

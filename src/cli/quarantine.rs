@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     Exit, Global,
-    table::{self, ask, local, moment, or_dash, show, size, table},
+    table::{self, Owner, local, moment, or_dash, show, size, table},
     talk,
 };
 use crate::{
@@ -59,8 +59,8 @@ pub enum State {
 /// # Errors
 /// Nobody can be asked, or there is no such entry.
 pub fn run(command: QuarantineCommand, global: &Global) -> anyhow::Result<Exit> {
-    let config = global.load()?.config;
-    let zone = config.time_zone.0;
+    let owner = Owner::of(global)?;
+    let zone = owner.zone;
     match command {
         QuarantineCommand::List(args) => {
             let state = args.state.map(|state| match state {
@@ -70,7 +70,7 @@ pub fn run(command: QuarantineCommand, global: &Global) -> anyhow::Result<Exit> 
             });
             let limit = args.limit;
             let quarantine = Ask::Quarantine { feed: args.feed, state, since: args.since, limit };
-            let lines = ask::<Vec<QuarantineLine>>(&config, "quarantine list", quarantine)?.answer;
+            let lines = owner.ask::<Vec<QuarantineLine>>("quarantine list", quarantine)?.answer;
             show(global, &lines, |lines| list(lines, zone))?;
             if lines.len() == limit {
                 talk(&format!("the newest {limit}; --limit shows more"));
@@ -79,7 +79,7 @@ pub fn run(command: QuarantineCommand, global: &Global) -> anyhow::Result<Exit> 
         }
         QuarantineCommand::Retry(args) => {
             let retry = Ask::RetryQuarantined { ids: args.ids, note: args.note.note };
-            let answered = ask::<Vec<QuarantineLine>>(&config, "quarantine retry", retry)?;
+            let answered = owner.ask::<Vec<QuarantineLine>>("quarantine retry", retry)?;
             show(global, &answered.answer, |lines| outcome(lines))?;
             let refused = answered.live && answered.answer.iter().any(|line| line.state != "retried");
             Ok(if refused { Exit::Findings } else { Exit::Fine })

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Exit, Global, counted,
-    table::{self, ask, show},
+    table::{self, Owner, show},
 };
 use crate::engine::control::{Ask, Reloaded};
 
@@ -22,11 +22,11 @@ pub struct ReloadArgs {
 /// # Errors
 /// Nothing runs, or the service could not reload.
 pub fn run(args: &ReloadArgs, global: &Global) -> anyhow::Result<Exit> {
-    let config = global.load()?.config;
+    let owner = Owner::of(global)?;
     let what = if args.confirm { "reload --confirm" } else { "reload" };
-    let ask = ask::<Reloaded>(&config, what, Ask::Reload { confirm: args.confirm, note: args.note.note.clone() })?;
-    show(global, &ask.answer, text)?;
-    Ok(if ask.answer.good { Exit::Fine } else { Exit::Findings })
+    let answered = owner.ask::<Reloaded>(what, Ask::Reload { confirm: args.confirm, note: args.note.note.clone() })?;
+    show(global, &answered.answer, text)?;
+    Ok(if answered.answer.good { Exit::Fine } else { Exit::Findings })
 }
 
 fn text(reloaded: &Reloaded) -> String {

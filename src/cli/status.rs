@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     Exit, Global, counted,
-    table::{ask, local, or_dash, show, size, span, table},
+    table::{Owner, local, or_dash, show, size, span, table},
     talk,
 };
 use crate::engine::control::{Ask, Status};
@@ -18,9 +18,9 @@ pub struct StatusArgs {}
 /// # Errors
 /// Nobody can be asked.
 pub fn run(_: &StatusArgs, global: &Global) -> anyhow::Result<Exit> {
-    let config = global.load()?.config;
-    let status = ask::<Status>(&config, "status", Ask::Status)?.answer;
-    show(global, &status, |status| screen(status, config.time_zone.0))?;
+    let owner = Owner::of(global)?;
+    let status = owner.ask::<Status>("status", Ask::Status)?.answer;
+    show(global, &status, |status| screen(status, owner.zone))?;
     if status.service.is_none() {
         talk("redflag does not run; this is what its store says");
         return Ok(Exit::Unreachable);

@@ -1,5 +1,7 @@
 //! How lists, times and sizes look to people.
 
+use std::path::PathBuf;
+
 use chrono_tz::Tz;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -7,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Exit, Global, print, talk};
 use crate::{
-    config::Config,
+    config::{Config, load_place},
     engine::control::{Ask, client},
     model::time::{Clock as _, Span, SystemClock, Timestamp},
 };
@@ -20,9 +22,38 @@ pub struct Note {
     pub note: String,
 }
 
-/// Asks the running service, or the store while nothing runs, and says on stderr which of the two answered where that matters.
-pub fn ask<T: DeserializeOwned>(config: &Config, what: &str, ask: Ask) -> anyhow::Result<client::Answered<T>> {
-    Ok(client::ask(config, what, ask)?)
+/// Whom the commands of operators ask.
+pub struct Owner {
+    /// Of times that people read.
+    pub zone: Tz,
+    data_dir: PathBuf,
+    /// None: it can't be used. A service that runs has its own, and must be reachable all the more.
+    config: Option<Config>,
+}
+
+impl Owner {
+    /// # Errors
+    /// The configuration does not even say where the store lies.
+    pub fn of(global: &Global) -> anyhow::Result<Self> {
+        let unusable = match global.load() {
+            Ok(loaded) => {
+                let config = loaded.config;
+                return Ok(Self { zone: config.time_zone.0, data_dir: config.data_dir.clone(), config: Some(config) });
+            }
+            Err(error) => error,
+        };
+        let Ok(place) = load_place(&global.lookup()) else { return Err(unusable) };
+        talk("warning: the configuration can't be used, and a restart would fail; `redflag config show` says why");
+        Ok(Self { zone: place.time_zone.0, data_dir: place.data_dir, config: None })
+    }
+
+    /// Asks the running service, or the store while nothing runs.
+    ///
+    /// # Errors
+    /// Nobody can be asked, or the answer is no.
+    pub fn ask<T: DeserializeOwned>(&self, what: &str, ask: Ask) -> Result<client::Answered<T>, client::ClientError> {
+        client::ask(&self.data_dir, self.config.as_ref(), what, ask)
+    }
 }
 
 /// Prints an answer in the form that was asked for.

@@ -86,6 +86,13 @@ pub struct LoadedRules {
     pub files: Vec<PathBuf>,
 }
 
+/// What a command needs to find a running service; the rest may be wrong.
+#[derive(Clone, Debug)]
+pub struct LoadedPlace {
+    pub data_dir: PathBuf,
+    pub time_zone: ZoneName,
+}
+
 /// Where each value comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
@@ -147,6 +154,19 @@ fn finish(mut merged: Merged, lookup: &Lookup) -> Result<LoadedConfig, ConfigErr
     Ok(LoadedConfig { config, files, texts, warnings: findings.warnings, provenance })
 }
 
+/// Loads where the store lies, whatever else is wrong.
+///
+/// # Errors
+/// There is no file, one can't be read, or it does not even say that.
+pub fn load_place(lookup: &Lookup) -> Result<LoadedPlace, ConfigError> {
+    let mut merged = Merged::read(lookup)?;
+    if merged.files.is_empty() {
+        return Err(ConfigError::NotFound { looked: lookup.places.clone() });
+    }
+    merged.only(&["data_dir", "time_zone"])?;
+    Ok(LoadedPlace { data_dir: section(&merged.values, "data_dir"), time_zone: zone(&merged.values) })
+}
+
 /// Loads what `check` and `test` need, with or without a file.
 ///
 /// # Errors
@@ -164,15 +184,7 @@ pub fn load_rules(lookup: &Lookup) -> Result<LoadedRules, ConfigError> {
     if let Some(Value::Dict(_, dict)) = merged.values.get("feeds") {
         feeds.extend(dict.values().filter_map(|feed| if let Value::Dict(_, feed) = feed { Some(feed.clone()) } else { None }));
     }
-    merged.values.retain(|name, _| SECTIONS.contains(&name.as_str()));
-    let sections = match shape::root() {
-        Shape::Table(table) => Shape::Table(
-            table.iter().filter(|(name, _)| SECTIONS.contains(&name.as_str())).map(|(n, f)| (n.clone(), f.clone())).collect(),
-        ),
-        other => other.clone(),
-    };
-    merged.inspect(&sections);
-    merged.done()?;
+    merged.only(SECTIONS)?;
 
     let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut topics = BTreeSet::new();
@@ -186,7 +198,7 @@ pub fn load_rules(lookup: &Lookup) -> Result<LoadedRules, ConfigError> {
         rules: section(&merged.values, "rules"),
         templates: section(&merged.values, "templates"),
         language: section(&merged.values, "language"),
-        time_zone: section::<Option<ZoneName>>(&merged.values, "time_zone").unwrap_or(ZoneName(chrono_tz::UTC)),
+        time_zone: zone(&merged.values),
         topics: topics.into_iter().collect(),
         fields,
         recipients: (!merged.files.is_empty()).then(|| recipients.into_iter().collect()),
@@ -197,6 +209,10 @@ pub fn load_rules(lookup: &Lookup) -> Result<LoadedRules, ConfigError> {
 /// A section that was inspected before, or its default.
 fn section<T: serde::de::DeserializeOwned + Default>(dict: &Dict, name: &str) -> T {
     dict.get(name).and_then(|value| value.deserialize().ok()).unwrap_or_default()
+}
+
+fn zone(dict: &Dict) -> ZoneName {
+    section::<Option<ZoneName>>(dict, "time_zone").unwrap_or(ZoneName(chrono_tz::UTC))
 }
 
 /// All layers as one.
@@ -255,6 +271,19 @@ impl Merged {
         let absolute = |(path, text): (PathBuf, String)| (std::path::absolute(&path).unwrap_or(path), text);
         let texts = texts.into_iter().map(absolute).collect();
         Ok(Self { values, files, texts, provenance, problems })
+    }
+
+    /// Forgets all other sections, and checks these.
+    fn only(&mut self, sections: &[&str]) -> Result<(), ConfigError> {
+        self.values.retain(|name, _| sections.contains(&name.as_str()));
+        let shape = match shape::root() {
+            Shape::Table(table) => Shape::Table(
+                table.iter().filter(|(name, _)| sections.contains(&name.as_str())).map(|(n, f)| (n.clone(), f.clone())).collect(),
+            ),
+            other => other.clone(),
+        };
+        self.inspect(&shape);
+        self.done()
     }
 
     fn inspect(&mut self, shape: &Shape) {

@@ -18,7 +18,7 @@ pub mod validate;
 
 pub use channels::{ChannelConfig, EmailConfig, FileConfig, SlackConfig, WebhookConfig};
 pub use feeds::{ConcedusConfig, FeedConfig, JsonlConfig};
-pub use load::{LoadedConfig, LoadedRules, Lookup, Provenance, load, load_rules, load_texts};
+pub use load::{LoadedConfig, LoadedPlace, LoadedRules, Lookup, Provenance, load, load_place, load_rules, load_texts};
 pub use places::data_dirs;
 pub use problem::{ConfigError, Key, Origin, Problem};
 pub use secret::Secret;

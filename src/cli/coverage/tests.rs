@@ -26,6 +26,8 @@ fn hours_ledger_gaps_and_what_is_not_covered() {
         owed,
         decided: owed - undecided,
         undecided,
+        parked: 0,
+        asked_again: 0,
     };
     let coverage = Coverage {
         hours: vec![hour(None, 120, 0, 0, 0), hour(Some("identResult"), 118, 110, 330, 1), hour(Some("vendorNews"), 2, 2, 0, 0)],
@@ -42,7 +44,7 @@ fn hours_ledger_gaps_and_what_is_not_covered() {
             reason: "the answer was cut".to_owned(),
         }],
         imbalances: Vec::new(),
-        not_covered: vec!["1 verdicts are undecided: those rules did not judge those events".to_owned()],
+        not_covered: vec!["rule KYC-012: verdicts that are still missing: 1 (budget)".to_owned()],
     };
     insta::assert_snapshot!(page(&coverage, chrono_tz::Europe::Berlin));
     let nothing =

@@ -38,6 +38,8 @@ pub enum ClientError {
     Broken { path: PathBuf, source: io::Error },
     #[error("redflag does not run, and its store can't be opened")]
     Store(#[source] StoreError),
+    #[error("redflag does not run, and its configuration can't be used: `redflag config show` says why")]
+    NoConfig,
 }
 
 /// An answer, and where it is from.
@@ -48,14 +50,20 @@ pub struct Answered<T> {
     pub live: bool,
 }
 
-/// Asks whoever owns the store of this configuration. `what` is the command, for the lock and whoever finds it taken. Blocks.
+/// Asks whoever owns the store in `data_dir`. `config` is what a command without a service works by; a service has its own. `what` is the
+/// command, for the lock and whoever finds it taken. Blocks.
 ///
 /// # Errors
 /// Nobody can be asked, or the answer is no.
-pub fn ask<T: DeserializeOwned>(config: &Config, what: &str, ask: Ask) -> Result<Answered<T>, ClientError> {
-    let request = Request { version: VERSION, store: store_of(&config.data_dir), claims: people::claims(), ask };
+pub fn ask<T: DeserializeOwned>(
+    data_dir: &Path,
+    config: Option<&Config>,
+    what: &str,
+    ask: Ask,
+) -> Result<Answered<T>, ClientError> {
+    let request = Request { version: VERSION, store: store_of(data_dir), claims: people::claims(), ask };
     let mut denied = None;
-    for path in places(&config.data_dir) {
+    for path in places(data_dir) {
         match over(&path, &request) {
             Ok(Answer::Ok(json)) => return Ok(Answered { answer: read(json)?, live: true }),
             Ok(Answer::Refused(refusal)) if refusal.why == Why::OtherStore => {}
@@ -105,7 +113,8 @@ fn over(path: &Path, request: &Request) -> io::Result<Answer> {
 }
 
 /// Nothing runs: the command is the owner for a moment.
-fn directly(config: &Config, what: &str, ask: Ask) -> Result<Json, ClientError> {
+fn directly(config: Option<&Config>, what: &str, ask: Ask) -> Result<Json, ClientError> {
+    let config = config.ok_or(ClientError::NoConfig)?;
     let opened = SqliteStore::open(Options::new(config.data_dir.clone()).visiting(what));
     let (store, _) = opened.map_err(|error| match error {
         StoreError::SecondOwner { holder: Some(holder), .. } => ClientError::Silent { holder: *holder },

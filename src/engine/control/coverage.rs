@@ -49,6 +49,10 @@ pub struct Hour {
     pub owed: u64,
     pub decided: u64,
     pub undecided: u64,
+    /// Verdicts that were put off, because their rule is parked.
+    pub parked: u64,
+    /// Missing verdicts, parked or undecided, that a rule was asked for again.
+    pub asked_again: u64,
 }
 
 /// Two sums of the books that should be equal.
@@ -173,7 +177,15 @@ impl Office {
         })?;
         let open = quarantined.iter().filter(|entry| entry.state != "retried").count();
         let waiting = reader.last()?.0 - reader.judged()?.0;
-        let not_covered = not_covered(&hours, &gaps, &imbalances, open, waiting);
+        let mut not_covered = not_covered(&hours, &gaps, &imbalances, open, waiting);
+        for missing in reader.open_verdicts()? {
+            let (rule, kind) = (&missing.rule, missing.kind.as_str());
+            not_covered.push(format!("rule {rule}: verdicts that are still missing: {} ({kind})", missing.count));
+        }
+        for parked in reader.parked()? {
+            let since = parked.at.format("%Y-%m-%d %H:%M:%S UTC");
+            not_covered.push(format!("rule {} is parked since {since}: {}", parked.rule, parked.why));
+        }
         Ok(Coverage { hours, ledger, gaps, imbalances, not_covered })
     }
 }
@@ -195,10 +207,6 @@ fn not_covered(hours: &[Hour], gaps: &[GapLine], imbalances: &[ImbalanceLine], q
     for ((feed, topic), events) in unwatched {
         let when = if watched.contains(&(feed, topic)) { " in some hours" } else { "" };
         told.push(format!("feed {feed}, topic {topic}: no rule watched it{when} ({events} events)"));
-    }
-    let undecided: u64 = hours.iter().map(|hour| hour.undecided).sum();
-    if undecided > 0 {
-        told.push(format!("{undecided} verdicts are undecided: those rules did not judge those events"));
     }
     if quarantined > 0 {
         told.push(format!(
@@ -238,6 +246,8 @@ impl From<BooksRow> for Hour {
             owed: counts.owed,
             decided: counts.decided,
             undecided: counts.undecided,
+            parked: counts.parked,
+            asked_again: counts.asked_again,
         }
     }
 }

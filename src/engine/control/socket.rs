@@ -189,3 +189,29 @@ fn answer(request: Json, peer: UCred, office: &Office) -> Result<Json, Refusal> 
     let actor = people::peer(peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()), request.claims.as_deref());
     office.answer(request.ask, &actor)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_or_for_a_group_and_replaces_what_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SOCKET);
+        drop(bind(folder.path(), &path, None).unwrap());
+        assert!(UnixStream::connect(&path).is_err(), "nobody listens");
+        // A group that this process is a member of, whoever runs the test.
+        let gid = rustix::process::getegid().as_raw();
+        let groups = fs::read_to_string("/etc/group").unwrap();
+        let mine = groups.lines().find(|line| line.split(':').nth(2) == Some(&gid.to_string())).unwrap();
+        let _listener = bind(folder.path(), &path, mine.split(':').next()).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.mode() & 0o777, metadata.gid()), (0o660, gid));
+        assert!(UnixStream::connect(&path).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = bind(folder.path(), &path, Some("no-such-group")).unwrap_err();
+        assert!(error.to_string().contains("/etc/group has no group `no-such-group`"), "{error}");
+    }
+}
