@@ -14,8 +14,8 @@ use std::{
 /// The reserve's name in the store's folder.
 pub const RESERVE: &str = "redflag.reserve";
 
-/// Beyond the reserve, so much must be free before it is made again.
-const MARGIN: u64 = 8 << 20;
+/// On a small disk the reserve takes no more than this part of it.
+const PART: u64 = 16;
 
 /// The disk of one folder.
 #[derive(Debug)]
@@ -77,9 +77,12 @@ impl Space {
     pub fn set_up(&self) -> io::Result<bool> {
         let path = self.folder.join(RESERVE);
         let has = fs::metadata(&path).map_or(0, |found| found.len());
-        let whole = has == self.reserve || self.room()?.free >= self.reserve.saturating_sub(has) + MARGIN;
-        if has != self.reserve && whole {
-            fill(&path, self.reserve).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        let Room { free, total } = self.room()?;
+        let size = self.reserve.min(total / PART);
+        // A little more than the reserve must be free, else it would be given up again at once.
+        let whole = has >= size && size > 0 || free >= size.saturating_sub(has) + (size / 4).max(64 << 10);
+        if has < size && whole {
+            fill(&path, size).inspect_err(|_| drop(fs::remove_file(&path)))?;
         }
         if whole {
             self.short.store(false, Ordering::SeqCst);
