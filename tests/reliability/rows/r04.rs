@@ -127,8 +127,10 @@ fn template(data: &Path) -> anyhow::Result<Template> {
     let files = FILES.iter().map(|name| Ok((*name, fs::read(data.join(name))?))).collect::<anyhow::Result<Vec<_>>>()?;
     let copy = tempfile::tempdir()?;
     lay(&files, copy.path())?;
-    let content = content(copy.path())?;
     let owed = owed(copy.path())?;
+    // Another program moves the log when it goes; so, anew.
+    lay(&files, copy.path())?;
+    let content = content(copy.path())?;
     Ok(Template { files, content, owed })
 }
 
