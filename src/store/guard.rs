@@ -94,22 +94,54 @@ pub(super) fn look(folder: &Path, database: &File, patience: Duration) -> io::Re
     }
     let pages = log.unwrap_or_default().pages;
     let clean = found.facts.as_ref().is_some_and(|facts| facts.clean);
-    let (begun, mut from, mut bad) = (Instant::now(), 1, BTreeSet::new());
-    while from <= sums.head.pages {
-        if clean && begun.elapsed() >= patience {
-            found.rest = Some(from);
-            break;
-        }
-        let to = sums.head.pages.min(from.saturating_add(CHUNK - 1));
-        bad.append(&mut sums.misfits(database, from, to, &pages)?);
-        from = to + 1;
-    }
+    let until = clean.then(|| Instant::now() + patience);
+    let (bad, rest) = look_through(sums, database, &pages, until)?;
+    found.rest = rest;
     if !bad.is_empty() {
         let also = found.damage.take().map(|damage| format!("; {}", damage.what)).unwrap_or_default();
         let what = format!("{} of {} pages have changed{also}", bad.len(), sums.head.pages);
         found.damage = Some(Damage { what, pages: Some(bad) });
     }
     Ok(found)
+}
+
+/// Pages that do not fit, and the first that was not looked at when the time was up. Without a limit by several threads: somebody waits.
+fn look_through(
+    sums: &Sums,
+    database: &File,
+    log: &BTreeMap<u32, u64>,
+    until: Option<Instant>,
+) -> io::Result<(BTreeSet<u32>, Option<u32>)> {
+    let part = |from: u32, to: u32| {
+        let (mut from, mut bad, mut room) = (from, BTreeSet::new(), Vec::new());
+        while from <= to {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok((bad, Some(from)));
+            }
+            let end = to.min(from.saturating_add(CHUNK - 1));
+            bad.append(&mut sums.misfits(database, from, end, log, &mut room)?);
+            from = end + 1;
+        }
+        Ok((bad, None))
+    };
+    let pages = sums.head.pages;
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4)) as u32;
+    if until.is_some() || pages < CHUNK * threads {
+        return part(1, pages);
+    }
+    let part = &part;
+    let found: Vec<io::Result<(BTreeSet<u32>, _)>> = std::thread::scope(|scope| {
+        let border = |number: u32| (u64::from(pages) * u64::from(number) / u64::from(threads)) as u32;
+        let parts: Vec<_> =
+            (0..threads).map(|number| scope.spawn(move || part(border(number) + 1, border(number + 1)))).collect();
+        let broke = |_| Err(io::Error::other("a thread that checks pages broke"));
+        parts.into_iter().map(|part| part.join().unwrap_or_else(broke)).collect()
+    });
+    let mut bad = BTreeSet::new();
+    for part in found {
+        bad.append(&mut part?.0);
+    }
+    Ok((bad, None))
 }
 
 /// Whether commits that were answered are neither in the database nor in the log.
@@ -239,7 +271,7 @@ impl Guard {
             return Ok(None);
         }
         self.rest = Some(to + 1);
-        let mut bad = self.sums.misfits(&self.database, from, to, &BTreeMap::new())?;
+        let mut bad = self.sums.misfits(&self.database, from, to, &BTreeMap::new(), &mut Vec::new())?;
         if !bad.is_empty() {
             let log = wal::read(&self.folder.join(LOG), self.sums.head.page_size as usize, Some(self.mark.facts.frames))?;
             let log = log.unwrap_or_default().pages;

@@ -17,8 +17,8 @@ use super::wal::Log;
 const MAGIC: [u8; 8] = *b"RFsums\x00\x01";
 const HEADER: usize = 64;
 
-/// Pages that are read at once: 1 MiB.
-pub(super) const CHUNK: u32 = 256;
+/// Pages that are read at once: 256 KiB, which stay in the processor's own memory while they are summed.
+pub(super) const CHUNK: u32 = 64;
 
 /// SQLite never uses the page at this byte; it holds nothing.
 const LOCK_BYTE: u64 = 1 << 30;
@@ -60,10 +60,10 @@ impl Sums {
         let pages = u32::try_from(database.metadata()?.len() / u64::from(page_size)).map_err(io::Error::other)?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         let mut sums = Self { file, head: Head { page_size, pages: 0, moved } };
-        let mut from = 1;
+        let (mut from, mut room) = (1, Vec::new());
         while from <= pages {
             let to = pages.min(from + CHUNK - 1);
-            let found = sums.read_pages(database, from, to)?;
+            let found = sums.read_pages(database, from, to, &mut room)?;
             sums.write(from, &found.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>())?;
             from = to + 1;
         }
@@ -103,13 +103,20 @@ impl Sums {
         self.write_head()
     }
 
-    /// Pages from `from` to `to` that do not fit their sums and that the log does not hold.
-    pub fn misfits(&self, database: &File, from: u32, to: u32, log: &BTreeMap<u32, u64>) -> io::Result<BTreeSet<u32>> {
+    /// Pages from `from` to `to` that do not fit their sums and that the log does not hold. `room` is used again and again.
+    pub fn misfits(
+        &self,
+        database: &File,
+        from: u32,
+        to: u32,
+        log: &BTreeMap<u32, u64>,
+        room: &mut Vec<u8>,
+    ) -> io::Result<BTreeSet<u32>> {
         let mut bytes = vec![0; (to + 1 - from) as usize * 8];
         let there = read_some(&self.file, &mut bytes, entry(from))?;
         bytes.truncate(there / 8 * 8);
         let expected = bytes.as_chunks::<8>().0.iter().map(|bytes| Some(u64::from_le_bytes(*bytes)));
-        let found = self.read_pages(database, from, to)?;
+        let found = self.read_pages(database, from, to, room)?;
         let lock = u32::try_from(LOCK_BYTE / u64::from(self.head.page_size)).unwrap_or_default() + 1;
         let pages = (from..=to).zip(found.into_iter().zip(expected.chain(std::iter::repeat(None))));
         Ok(pages
@@ -121,13 +128,13 @@ impl Sums {
     }
 
     /// The sum of each page; none where the file ends.
-    fn read_pages(&self, database: &File, from: u32, to: u32) -> io::Result<Vec<Option<u64>>> {
+    fn read_pages(&self, database: &File, from: u32, to: u32, room: &mut Vec<u8>) -> io::Result<Vec<Option<u64>>> {
         let size = self.head.page_size as usize;
-        let mut bytes = vec![0; (to + 1 - from) as usize * size];
-        let there = read_some(database, &mut bytes, u64::from(from - 1) * u64::from(self.head.page_size))?;
+        room.resize((to + 1 - from) as usize * size, 0);
+        let there = read_some(database, room, u64::from(from - 1) * u64::from(self.head.page_size))?;
         let whole = there / size;
         Ok((from..=to)
-            .zip(bytes.chunks_exact(size))
+            .zip(room.chunks_exact(size))
             .enumerate()
             .map(|(place, (page, bytes))| (place < whole).then(|| sum(page, bytes)))
             .collect())
