@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Exit, Global, print, talk};
 use crate::{
-    config::{Config, load_place},
+    config::{Config, data_dirs, load_place},
     engine::control::{Ask, client},
     model::time::{Clock as _, Span, SystemClock, Timestamp},
 };
@@ -42,9 +42,13 @@ impl Owner {
             }
             Err(error) => error,
         };
-        let Ok(place) = load_place(&global.lookup()) else { return Err(unusable) };
-        talk("warning: the configuration can't be used, and a restart would fail; `redflag config show` says why");
-        Ok(Self { zone: place.time_zone.0, data_dir: place.data_dir, config: None })
+        // Of a file that is no TOML at all, one line may still say where the store lies.
+        let lookup = global.lookup();
+        let place = load_place(&lookup).map(|place| (place.time_zone.0, place.data_dir)).ok();
+        let found = place.or_else(|| Some((Tz::UTC, data_dirs(&lookup).into_iter().find(|folder| folder.is_dir())?)));
+        let Some((zone, data_dir)) = found else { return Err(unusable) };
+        talk("warning: the configuration can't be used; `redflag config show` says why");
+        Ok(Self { zone, data_dir, config: None })
     }
 
     /// Asks the running service, or the store while nothing runs.
