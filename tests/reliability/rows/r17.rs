@@ -300,7 +300,7 @@ fn attacks(number: usize) -> Vec<Attack> {
         bad("a scalar", text("7")),
         bad("null", text("null")),
         bad("a text", text("\"identResult\"")),
-        bad("an array of scalars", text("[1,2,3]")),
+        bad("an array of a scalar", text("[1]")),
         bad("no topic", text("{}")),
         bad("a topic of the wrong type", text("{\"topic\":{}}")),
         event("an unknown topic", text(format!("{{\"topic\":\"unheardOf\",\"n\":{number}}}"))),

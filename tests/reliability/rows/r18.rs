@@ -21,7 +21,7 @@ const TOLD: Duration = Duration::from_mins(1);
 
 /// Frames that can't be decoded, each in its own way.
 const DAMAGED: [&str; 5] =
-    ["no JSON", "{\"topic\":\"identResult\"", "[1, 2]", "{\"topic\":7}", "{\"topic\":\"identResult\",\"topic\":\"identResult\"}"];
+    ["no JSON", "{\"topic\":\"identResult\"", "[1]", "{\"topic\":7}", "{\"topic\":\"identResult\",\"topic\":\"identResult\"}"];
 
 pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     let events = bench.trials(EVENTS);
