@@ -34,8 +34,9 @@ use crate::{
 /// What the program is called with to be the scout. No part of the command line: nobody types it.
 pub const ARGUMENT: &str = "scout-for-the-service";
 
-/// A child that says nothing for so long stands still.
-const STILL: Duration = Duration::from_secs(10);
+/// How often a child that says nothing is looked at. One that has used no processor since the last look stands still; one that has is slow,
+/// and ended by its own limit if need be.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Children that end from outside without a step forward, and children at all: then the service goes on without a scout.
 const IN_VAIN: usize = 3;
@@ -267,29 +268,44 @@ async fn run(program: &Path, errand: &Errand) -> io::Result<End> {
     }
     let Some(output) = child.stdout.take() else { return Err(io::Error::other("the scout has no standard output")) };
     let mut last = None;
-    let heard = listen(BufReader::new(output).lines(), &mut last).await;
+    let heard = listen(BufReader::new(output).lines(), &mut last, child.id()).await;
     if !heard {
         child.start_kill()?;
         child.wait().await?;
-        return Ok(End::Ended(last, format!("it stood still for {} s", STILL.as_secs())));
+        return Ok(End::Ended(last, format!("it stood still for {} s", LOOK.as_secs())));
     }
     let status = child.wait().await?;
     Ok(end(status, last))
 }
 
 /// Until it says no more; false if it stands still.
-async fn listen(mut lines: Lines<BufReader<ChildStdout>>, last: &mut Option<Said>) -> bool {
+async fn listen(mut lines: Lines<BufReader<ChildStdout>>, last: &mut Option<Said>, child: Option<u32>) -> bool {
+    let mut before = None;
     loop {
-        match timeout(STILL, lines.next_line()).await {
+        match timeout(LOOK, lines.next_line()).await {
             Ok(Ok(Some(line))) => {
                 if let Ok(said) = serde_json::from_str(&line) {
                     *last = Some(said);
                 }
             }
             Ok(_) => return true,
-            Err(_) => return false,
+            Err(_) => {
+                let used = child.and_then(used);
+                if used == before {
+                    return false;
+                }
+                before = used;
+            }
         }
     }
+}
+
+/// The processor time of a process, in ticks, as the kernel tells it.
+fn used(process: u32) -> Option<u64> {
+    let told = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name stands in brackets and may hold anything.
+    let mut figures = told.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(figures.next()?.parse::<u64>().ok()? + figures.next()?.parse::<u64>().ok()?)
 }
 
 fn end(status: ExitStatus, last: Option<Said>) -> End {

@@ -26,7 +26,7 @@ use crate::{
 const MEMORY: u64 = 384 << 20;
 
 /// Processor time for one step, and for each rule of it: far more than the fuse lets pass.
-const STEP: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_secs(1);
 const RULE: Duration = Duration::from_millis(100);
 
 /// The whole life of the child.
