@@ -8,6 +8,7 @@
 //! Of a rule's guards the one that the fewest rules share is its key. Built with the generation, off the engine's thread.
 
 mod guard;
+mod quick;
 #[cfg(test)]
 mod tests;
 mod trie;

@@ -1,8 +1,9 @@
 //! The fields that rules ask for, with the rules behind each value; one walk over an event finds them.
 
-use std::collections::HashMap;
-
-use super::guard::{Key, Test};
+use super::{
+    guard::{Key, Test},
+    quick::QuickMap,
+};
 use crate::{
     model::{
         topic::{Field, Kind},
@@ -21,16 +22,16 @@ pub(super) struct Trie {
 }
 
 /// The rules behind texts of one length.
-type Starts = HashMap<Box<[u8]>, Vec<u32>>;
+type Starts = QuickMap<Box<[u8]>, Vec<u32>>;
 
 /// The rules behind a field's values.
 #[derive(Clone, Debug, Default)]
 struct Leaf {
-    texts: HashMap<Box<str>, Vec<u32>>,
-    folded: HashMap<Box<str>, Vec<u32>>,
+    texts: QuickMap<Box<str>, Vec<u32>>,
+    folded: QuickMap<Box<str>, Vec<u32>>,
     /// By length.
     prefixes: Vec<(usize, Starts)>,
-    ints: HashMap<i64, Vec<u32>>,
+    ints: QuickMap<i64, Vec<u32>>,
     bools: [Vec<u32>; 2],
     nothing: Vec<u32>,
     /// Concerned by everything that is no text.
@@ -99,7 +100,7 @@ impl Leaf {
                 }
                 let length = start.len();
                 let at = self.prefixes.iter().position(|(known, _)| *known == length).unwrap_or_else(|| {
-                    self.prefixes.push((length, Starts::new()));
+                    self.prefixes.push((length, Starts::default()));
                     self.prefixes.len() - 1
                 });
                 note(self.prefixes[at].1.entry(start.as_bytes().into()).or_default(), rule);
