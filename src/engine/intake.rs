@@ -1,5 +1,7 @@
 //! From signals to a batch of sequenced events: decoding, reconciling what a request brought, quarantine, books.
 
+mod requests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -7,21 +9,18 @@ use std::{
 
 mod retry;
 
+use self::requests::Requests;
 use crate::{
     alerts::Alarm,
-    decode::Decoder,
-    engine::{
-        absence::Absence,
-        leak::Leak,
-        reconcile::{Reconciler, Taken},
-    },
+    decode::{Decoded, Decoder},
+    engine::{absence::Absence, leak::Leak},
     model::{
         books::{Books, Seam},
         event::{Element, Event, Frame, Quarantined},
         ids::{Ids, Seq},
         names::{FeedName, TopicName},
         severity::Severity,
-        signal::{Answer, Connection, Heard, Meter, PastMessages, Signal},
+        signal::{Connection, Heard, Latest, Meter, Signal},
         time::{Clock, Timestamp},
         topic,
         turn::{Gap, Retried},
@@ -40,8 +39,8 @@ pub struct Batch {
     pub quarantined: Vec<Quarantined>,
     pub retried: Vec<Retried>,
     pub positions: BTreeMap<FeedName, String>,
-    /// The newest receive time of each feed in this batch.
-    pub received: BTreeMap<FeedName, Timestamp>,
+    /// When the topics of each feed were received in this batch.
+    pub latest: BTreeMap<FeedName, Latest>,
     pub books: Books,
     pub gaps: Vec<Gap>,
     pub alarms: Vec<Alarm>,
@@ -68,15 +67,15 @@ pub struct Intake {
     declared: BTreeSet<String>,
     /// Topics that nobody knows and that were told already.
     strange: BTreeSet<TopicName>,
-    open: HashMap<FeedName, Open>,
+    requests: Requests,
     absence: Absence,
     last: Seq,
     clock: Arc<dyn Clock>,
     ids: Ids,
     metrics: Arc<Metrics>,
     nothing: TopicName,
-    /// What each source reads, and how much of it was taken up here.
-    meters: HashMap<FeedName, Meter>,
+    /// What each source reads, and how much of it was counted here.
+    meters: HashMap<FeedName, (Meter, u64)>,
     leak: Leak,
 }
 
@@ -98,22 +97,22 @@ impl Intake {
             decoders,
             declared,
             strange: BTreeSet::new(),
-            open: HashMap::new(),
+            requests: Requests::default(),
             absence: Absence::default(),
             last,
             clock,
             ids,
             metrics,
             nothing: TopicName::new(""),
-            meters,
+            meters: meters.into_iter().map(|(feed, meter)| (feed, (meter, 0))).collect(),
             leak,
         }
     }
 
-    /// Whether the signal needs everything before it on disk: opening a request compares with the journal.
+    /// Whether the signal needs everything before it on disk: what a request brings is compared with the journal.
     #[must_use]
     pub fn needs_the_journal(signal: &Signal) -> bool {
-        matches!(signal, Signal::RequestOpened { .. })
+        matches!(signal, Signal::RequestOpened { .. } | Signal::Answered { .. })
     }
 
     /// Alarms that fall due by the clock alone.
@@ -140,12 +139,20 @@ impl Intake {
                 counts.method_replies += 1;
             }
             Signal::Connection { feed, at, state } => self.connection(&feed, at, &state, batch),
-            Signal::RequestOpened { feed, request } => {
-                let journaled = self.journal.hashes_since(&feed, request.since)?;
-                self.open.insert(feed, Open { reconciler: Reconciler::open(request, journaled) });
+            Signal::RequestOpened { feed, request, frames } => self.opened(feed, request, frames),
+            Signal::Answered { request, frame } => self.answered(request, &frame, batch)?,
+            Signal::RequestClosed { feed, request, answer, ground } => {
+                let found = self.closed(&feed, &request, &answer, batch)?;
+                if let Some(ground) = ground {
+                    // A connection that is gone asks again.
+                    let _ = ground.send(found);
+                }
             }
-            Signal::RequestClosed { feed, request, answer } => self.closed(&feed, &request, &answer, batch),
-            Signal::Unproven { feed, since, reason } => self.unproven(&feed, Vec::new(), since, &reason, batch),
+            Signal::Unproven { feed, topics, since, until, reason } => {
+                let found_at = self.clock.now();
+                requests::unproven(Gap { feed, topics, from: since, until, found_at, reason }, batch);
+            }
+            Signal::Position { feed, position } => drop(batch.positions.insert(feed, position)),
             Signal::Topics { feed, available, enabled } => {
                 tracing::info!(%feed, available = available.join(" "), enabled = enabled.join(" "), "the provider named its topics");
             }
@@ -154,15 +161,19 @@ impl Intake {
         Ok(())
     }
 
-    /// What was read off the socket up to this signal. Whatever was lost on the way is in the number and nowhere else.
+    /// What was read off the socket up to this signal, but for what waits. Whatever was lost on the way is in the number and nowhere else.
     fn count_read(&mut self, heard: &Heard, batch: &mut Batch) {
         let feed = heard.signal.feed();
-        let meter = self.meters.entry(feed.clone()).or_default();
-        let new = heard.read.saturating_sub(meter.taken());
-        if new > 0 {
+        let (meter, counted) = self.meters.entry(feed.clone()).or_default();
+        if heard.read > meter.taken() {
             meter.take_to(heard.read);
+        }
+        let arrived = meter.taken().saturating_sub(self.requests.deferred(feed));
+        if arrived > *counted {
+            let new = arrived - *counted;
+            *counted = arrived;
             let at = match &heard.signal {
-                Signal::Frame(frame) => frame.received_at,
+                Signal::Frame(frame) | Signal::Answered { frame, .. } => frame.received_at,
                 Signal::Refused(refused) => refused.received_at,
                 _ => self.clock.now(),
             };
@@ -171,10 +182,32 @@ impl Intake {
     }
 
     fn frame(&mut self, frame: &Frame, batch: &mut Batch) -> Result<(), StoreError> {
+        let Some(decoded) = self.decode(frame, batch) else { return Ok(()) };
+        let may_answer = self.frames_may_answer(&frame.feed);
+        for quarantined in decoded.quarantined {
+            if may_answer {
+                self.quarantine_unless_known(quarantined, batch)?;
+            } else {
+                self.quarantine(quarantined, batch);
+            }
+        }
+        for element in &decoded.elements {
+            batch.books.of(&frame.feed, &element.topic, element.received_at).elements += 1;
+        }
+        for mut element in decoded.elements {
+            if !self.already_had(&mut element, batch)? {
+                self.append(element, batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes a frame and counts it, but not what it holds.
+    fn decode(&mut self, frame: &Frame, batch: &mut Batch) -> Option<Decoded> {
         let feed = &frame.feed;
         let Some(decoder) = self.decoders.get(feed) else {
             tracing::error!(%feed, "a frame of a feed without a decoder");
-            return Ok(());
+            return None;
         };
         let decoded = decoder.decode(frame, &mut self.ids);
         if let Some(position) = &frame.position {
@@ -188,46 +221,7 @@ impl Intake {
         } else {
             counts.decoded += 1;
         }
-        for quarantined in decoded.quarantined {
-            self.quarantine(quarantined, batch);
-        }
-        for element in &decoded.elements {
-            batch.books.of(feed, &element.topic, element.received_at).elements += 1;
-        }
-        for mut element in decoded.elements {
-            if self.already_had(feed, &mut element, decoded.wrapped, batch)? {
-                continue;
-            }
-            self.append(element, batch);
-        }
-        Ok(())
-    }
-
-    /// Whether an open request brought what the journal has.
-    fn already_had(
-        &mut self,
-        feed: &FeedName,
-        element: &mut Element,
-        wrapped: bool,
-        batch: &mut Batch,
-    ) -> Result<bool, StoreError> {
-        let Some(open) = self.open.get_mut(feed) else { return Ok(false) };
-        let since = open.reconciler.request().since;
-        let journal = &self.journal;
-        let mut failed = None;
-        let taken = open.reconciler.take(element, wrapped, |hash| {
-            journal.known_before(feed, hash, since).unwrap_or_else(|error| {
-                failed = Some(error);
-                false
-            })
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        if taken == Taken::AlreadyHad {
-            batch.books.of(feed, &element.topic, element.received_at).already_had += 1;
-        }
-        Ok(taken == Taken::AlreadyHad)
+        Some(decoded)
     }
 
     /// A topic that neither redflag nor the configuration knows is kept, and said once: no rule can be watching it.
@@ -254,8 +248,7 @@ impl Intake {
             return;
         }
         self.last = self.last.next();
-        let newest = batch.received.entry(element.feed.clone()).or_insert(element.received_at);
-        *newest = element.received_at.max(*newest);
+        note_received(&mut batch.latest, &element);
         batch.events.push(Event { seq: self.last, element });
     }
 
@@ -298,42 +291,16 @@ impl Intake {
             }
         }
     }
-
-    fn closed(&mut self, feed: &FeedName, request: &PastMessages, answer: &Answer, batch: &mut Batch) {
-        let Some(open) = self.open.remove(feed) else { return };
-        let closed = open.reconciler.close(answer);
-        tracing::info!(%feed, since = %request.since, ?answer, stats = ?closed.stats, "the request for past messages is closed");
-        for element in closed.given_back {
-            batch.books.of(feed, &element.topic, element.received_at).given_back += 1;
-            self.append(element, batch);
-        }
-        if *answer == Answer::None {
-            let reason = "the provider did not answer the request for past messages";
-            self.unproven(feed, request.topics.clone(), request.since, reason, batch);
-        }
-        if closed.detached {
-            let reason =
-                "the answer to the request for past messages held none of those that are journaled since then: it was cut";
-            self.unproven(feed, request.topics.clone(), request.since, reason, batch);
-        }
-    }
-
-    /// A gap that can't be ruled out: kept with its interval, and told.
-    fn unproven(&self, feed: &FeedName, topics: Vec<String>, from: Timestamp, reason: &str, batch: &mut Batch) {
-        let until = self.clock.now();
-        tracing::error!(%feed, %from, %until, reason, "a gap can't be ruled out");
-        let utc = |at: Timestamp| at.format("%Y-%m-%d %H:%M:%S").to_string();
-        batch.alarms.push(
-            // Another interval is news.
-            Alarm::new(format!("gap {feed} {from}"), Severity::High, format!("Feed {feed}: a gap can't be ruled out"))
-                .note(format!("It lies between {} and {} (UTC): {reason}.", utc(from), utc(until)))
-                .note("What the provider sent in between may be missing. Compare with the provider's own records."),
-        );
-        batch.gaps.push(Gap { feed: feed.clone(), topics, from, until, found_at: until, reason: reason.to_owned() });
-    }
 }
 
-/// A request for past messages that is open.
-struct Open {
-    reconciler: Reconciler,
+/// Names are cloned only when they are new.
+fn note_received(feeds: &mut BTreeMap<FeedName, Latest>, element: &Element) {
+    let topics = match feeds.get_mut(&element.feed) {
+        Some(topics) => topics,
+        None => feeds.entry(element.feed.clone()).or_default(),
+    };
+    match topics.get_mut(&element.topic) {
+        Some(newest) => *newest = element.received_at.max(*newest),
+        None => drop(topics.insert(element.topic.clone(), element.received_at)),
+    }
 }

@@ -37,8 +37,8 @@ use crate::{
         ids::{Ids, MessageId, Seq},
         names::{ChannelName, FeedName, TopicName},
         severity::Severity,
-        signal::{Heard, Signal},
-        time::{Clock, Timestamp},
+        signal::{Heard, Latest, Signal},
+        time::Clock,
         topic,
         turn::{self, Effects, Turn},
         verdict::{Judgement, UndecidedKind, Verdict},
@@ -90,8 +90,8 @@ pub struct Parts {
     pub live: Arc<ArcSwap<Generation>>,
     pub metrics: Arc<Metrics>,
     pub wake: HashMap<ChannelName, Arc<Notify>>,
-    /// The newest journaled receive time of each feed, for its source's next request.
-    pub received: HashMap<FeedName, watch::Sender<Option<Timestamp>>>,
+    /// When the topics of each feed were last received, for its source's next request.
+    pub latest: HashMap<FeedName, watch::Sender<Latest>>,
     pub signals: mpsc::Receiver<Heard>,
     pub control: mpsc::Receiver<Control>,
     pub leak: Leak,
@@ -180,7 +180,8 @@ impl Pipeline {
         loop {
             if batch.is_empty() && self.effects.is_empty() && self.judged_books.is_empty() {
                 // What a full disk keeps from being taken is not waited for: the provider is asked for it again.
-                let taken = (self.feeds_ended && self.arrived.is_empty()) || self.parts.space.is_short();
+                let taken =
+                    (self.feeds_ended && self.arrived.is_empty() && !self.parts.intake.is_busy()) || self.parts.space.is_short();
                 if stop.is_cancelled() && taken {
                     // The feeds and the reloader are gone; what they said last is still told.
                     self.obey_all();
@@ -232,7 +233,7 @@ impl Pipeline {
         self.judging.tick();
         // On a full disk no frames are taken; the queue fills, and the sockets are not read.
         let short = self.parts.space.is_short();
-        if !self.arrived.is_empty() && !short {
+        if (!self.arrived.is_empty() || self.parts.intake.is_busy()) && !short {
             return;
         }
         let now = self.parts.clock.now();
@@ -255,8 +256,9 @@ impl Pipeline {
         if self.parts.space.is_short() {
             return Ok(());
         }
+        self.parts.intake.go_on(batch)?;
         for _ in 0..BATCH {
-            let heard = match self.arrived.pop_front() {
+            let heard = match self.parts.intake.next_waiting().or_else(|| self.arrived.pop_front()) {
                 Some(heard) => heard,
                 None => match self.parts.signals.try_recv() {
                     Ok(heard) => heard,
@@ -267,8 +269,9 @@ impl Pipeline {
                     }
                 },
             };
+            let Some(heard) = self.parts.intake.let_pass(heard) else { continue };
             if Intake::needs_the_journal(&heard.signal) && (in_flight || !batch.events.is_empty()) {
-                self.arrived.push_front(heard);
+                self.parts.intake.put_back(heard);
                 return Ok(());
             }
             if let Signal::Topics { feed, enabled, .. } = &heard.signal {
@@ -345,7 +348,7 @@ impl Pipeline {
         };
         let sent = Sent {
             channels: turn.effects.deliveries.iter().map(|delivery| delivery.channel.clone()).collect(),
-            received: batch.received.into_iter().collect(),
+            latest: batch.latest,
             last: turn.events.last().map(|event| event.seq),
             judged: turn.effects.judged.map(|judged| judged.to),
             books: turn.books.clone(),
@@ -397,14 +400,13 @@ impl Pipeline {
                 wake.notify_one();
             }
         }
-        for (feed, at) in &sent.received {
-            if let Some(received) = self.parts.received.get(feed) {
-                received.send_if_modified(|newest| {
-                    let later = newest.is_none_or(|newest| newest < *at);
-                    if later {
-                        *newest = Some(*at);
+        for (feed, topics) in &sent.latest {
+            if let Some(latest) = self.parts.latest.get(feed) {
+                latest.send_modify(|latest| {
+                    for (topic, at) in topics {
+                        let newest = latest.entry(topic.clone()).or_insert(*at);
+                        *newest = (*newest).max(*at);
                     }
-                    later
                 });
             }
         }
@@ -617,7 +619,7 @@ fn poisoned(card: &Card, event: Seq) -> Alarm {
 /// What a turn made true once it is committed.
 struct Sent {
     channels: BTreeSet<ChannelName>,
-    received: Vec<(FeedName, Timestamp)>,
+    latest: BTreeMap<FeedName, Latest>,
     last: Option<Seq>,
     judged: Option<Seq>,
     books: Vec<BooksDelta>,
@@ -654,6 +656,7 @@ fn count(metrics: &Metrics, books: &[BooksDelta]) {
         metrics.frames.get_or_create(&label).inc_by(counts.frames);
         metrics.method_replies.get_or_create(&label).inc_by(counts.method_replies);
         metrics.already_had.get_or_create(&label).inc_by(counts.already_had);
+        metrics.ambiguous.get_or_create(&label).inc_by(counts.ambiguous);
         metrics.judged.inc_by(counts.evaluated);
         metrics.owed.inc_by(counts.owed);
         metrics.decided.inc_by(counts.decided);

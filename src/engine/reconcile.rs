@@ -6,16 +6,19 @@
 //! each uses up one copy that was journaled before the request, at most as many as there are, and only the surplus is appended. If
 //! the answer then proves to be an array, or none came at all, those frames were live events after all and are given back.
 //!
-//! Pure: no clock, no store. [`Reconciler::open`] at `Signal::RequestOpened`, [`Reconciler::take`] for every element of that feed until
-//! `Signal::RequestClosed`, then [`Reconciler::close`].
+//! Pure: no clock, no store. [`Reconciler::open`] at `Signal::RequestOpened`, [`Reconciler::load`] before an element's hash is first seen,
+//! [`Reconciler::take`] for every element of that feed until `Signal::RequestClosed`, then [`Reconciler::close`].
 
 use std::collections::HashMap;
 
-use crate::model::{
-    event::{Element, Origin},
-    hash::Digest,
-    signal::{Answer, PastMessages},
-    topic,
+use crate::{
+    model::{
+        event::{Element, Origin},
+        hash::Digest,
+        signal::{Answer, PastMessages},
+        topic,
+    },
+    store::Copies,
 };
 
 #[cfg(test)]
@@ -24,8 +27,11 @@ mod tests;
 /// What becomes of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// To be journaled; its origin and marks are set.
+    /// To be journaled; its origin is set.
     Append,
+    /// To be journaled. The window has no copy of it: if the time before it has, it may be one that was judged already
+    /// ([`Reconciler::mark_repeat`]).
+    AppendUnlessKnown,
     /// The journal has it: counted, nothing else.
     AlreadyHad,
 }
@@ -51,28 +57,34 @@ pub struct Closed {
     pub stats: ReconcileStats,
     /// Elements that were taken for the answer and were live events: to be appended now, in this order.
     pub given_back: Vec<Element>,
-    /// An array brought only what was missed, and nothing of what the journal has from the same window: it does not reach back to
-    /// known ground, however few it holds, and what lies between may be missing.
-    pub detached: bool,
+    /// It brought something of what is known to be journaled from before the window's unknown part.
+    pub met: bool,
+    /// What an array brought beyond every copy, and how often. The same may still be under way as a live frame.
+    pub surplus: HashMap<Digest, u64>,
 }
 
 /// One open request.
 #[derive(Debug)]
 pub struct Reconciler {
     request: PastMessages,
-    copies: HashMap<Digest, Copies>,
+    /// Ordinary frames may be the answer.
+    frames: bool,
+    copies: HashMap<Digest, Tally>,
     /// What ordinary frames used up.
     withheld: Vec<Element>,
     /// An array came: ordinary frames from here on are live.
     answered: bool,
+    met: bool,
     stats: ReconcileStats,
 }
 
 /// Of one hash.
 #[derive(Clone, Copy, Debug, Default)]
-struct Copies {
-    /// Journaled in the window before the request was opened.
-    journaled: u64,
+struct Tally {
+    /// Journaled in the window before the request was opened; none as long as nobody looked.
+    journaled: Option<u64>,
+    /// One of them came live before the window's unknown part.
+    ground: bool,
     /// Appended as live since.
     live: u64,
     used_by_array: u64,
@@ -81,15 +93,18 @@ struct Copies {
     surplus: u64,
 }
 
+impl Tally {
+    fn journaled(&self) -> u64 {
+        self.journaled.unwrap_or_default()
+    }
+}
+
 impl Reconciler {
-    /// `journaled`: how often each hash was journaled from `request.since` on, for its topics.
+    /// `frames`: ordinary frames may be the answer.
     #[must_use]
-    pub fn open(request: PastMessages, journaled: Vec<(Digest, u64)>) -> Self {
-        let mut copies: HashMap<Digest, Copies> = HashMap::with_capacity(journaled.len());
-        for (hash, count) in journaled {
-            copies.entry(hash).or_default().journaled += count;
-        }
-        Self { request, copies, withheld: Vec::new(), answered: false, stats: ReconcileStats::default() }
+    pub fn open(request: PastMessages, frames: bool) -> Self {
+        let (copies, withheld) = (HashMap::new(), Vec::new());
+        Self { request, frames, copies, withheld, answered: false, met: false, stats: ReconcileStats::default() }
     }
 
     #[must_use]
@@ -97,52 +112,78 @@ impl Reconciler {
         &self.request
     }
 
-    /// Decides about one element that arrived. `wrapped`: its frame was an array or held one. `known_before`: whether the journal has
-    /// this hash from before the window; asked only for a surplus.
-    pub fn take(&mut self, element: &mut Element, wrapped: bool, known_before: impl FnOnce(&Digest) -> bool) -> Taken {
-        if wrapped { self.take_wrapped(element, known_before) } else { self.take_frame(element, known_before) }
+    /// Whether the journal has to be asked about the element before it can be taken.
+    #[must_use]
+    pub fn needs(&self, element: &Element, wrapped: bool) -> bool {
+        (wrapped || self.may_answer(element)) && self.copies.get(&element.hash).is_none_or(|tally| tally.journaled.is_none())
     }
 
-    fn take_wrapped(&mut self, element: &mut Element, known_before: impl FnOnce(&Digest) -> bool) -> Taken {
+    /// What the journal had of these hashes when the request was opened, from `request.since` on; nothing of those that are not among
+    /// `found`.
+    pub fn load(&mut self, asked: &[Digest], found: &HashMap<Digest, Copies>) {
+        for hash in asked {
+            let tally = self.copies.entry(*hash).or_default();
+            let copies = found.get(hash);
+            tally.journaled = Some(copies.map_or(0, |copies| copies.count));
+            let live = copies.and_then(|copies| copies.first_live);
+            tally.ground = live.zip(self.request.known).is_some_and(|(live, known)| live <= known);
+        }
+    }
+
+    /// Decides about one element that arrived. `wrapped`: its frame is the answer.
+    pub fn take(&mut self, element: &mut Element, wrapped: bool) -> Taken {
+        if wrapped { self.take_wrapped(element) } else { self.take_frame(element) }
+    }
+
+    fn take_wrapped(&mut self, element: &mut Element) -> Taken {
         self.answered = true;
-        let copies = self.copies.entry(element.hash).or_default();
-        if copies.used_by_array < copies.journaled + copies.live {
-            copies.used_by_array += 1;
+        let tally = self.copies.entry(element.hash).or_default();
+        self.met |= tally.ground;
+        if tally.used_by_array < tally.journaled() + tally.live {
+            tally.used_by_array += 1;
             self.stats.had += 1;
             return Taken::AlreadyHad;
         }
-        copies.surplus += 1;
+        tally.surplus += 1;
         element.origin = Origin::BackFill;
         element.late = true;
         self.stats.back_filled += 1;
-        self.mark_repeat(element, known_before);
-        Taken::Append
+        if tally.journaled() == 0 { Taken::AppendUnlessKnown } else { Taken::Append }
     }
 
-    fn take_frame(&mut self, element: &mut Element, known_before: impl FnOnce(&Digest) -> bool) -> Taken {
-        let may_answer = !self.answered && self.asks_for(&element.topic);
-        let copies = self.copies.entry(element.hash).or_default();
-        if may_answer && copies.used_by_frames < copies.journaled {
-            copies.used_by_frames += 1;
+    fn take_frame(&mut self, element: &mut Element) -> Taken {
+        element.origin = Origin::Live;
+        element.late = false;
+        let may_answer = self.may_answer(element);
+        let tally = self.copies.entry(element.hash).or_default();
+        if may_answer && tally.used_by_frames < tally.journaled() {
+            tally.used_by_frames += 1;
+            self.met |= tally.ground;
             self.stats.had += 1;
             self.stats.ambiguous += 1;
             self.withheld.push(element.clone());
             return Taken::AlreadyHad;
         }
-        copies.live += 1;
+        tally.live += 1;
         self.stats.live += 1;
-        if may_answer && self.mark_repeat(element, known_before) {
-            self.stats.ambiguous += 1;
-        }
-        Taken::Append
+        if may_answer && tally.journaled() == 0 { Taken::AppendUnlessKnown } else { Taken::Append }
     }
 
-    /// A surplus that the window has no copy of, and the time before it has, may be one that was judged already.
-    fn mark_repeat(&mut self, element: &mut Element, known_before: impl FnOnce(&Digest) -> bool) -> bool {
-        let in_window = self.copies.get(&element.hash).is_some_and(|copies| copies.journaled > 0);
-        element.maybe_repeat = !in_window && known_before(&element.hash);
-        self.stats.maybe_repeats += u64::from(element.maybe_repeat);
-        element.maybe_repeat
+    /// The journal has the element from before the window: it may be one that was judged already.
+    pub fn mark_repeat(&mut self, element: &mut Element) {
+        element.maybe_repeat = true;
+        self.stats.maybe_repeats += 1;
+        self.stats.ambiguous += 1;
+    }
+
+    /// Whether ordinary frames may be the answer, still.
+    #[must_use]
+    pub fn frames_may_answer(&self) -> bool {
+        self.frames && !self.answered
+    }
+
+    fn may_answer(&self, element: &Element) -> bool {
+        self.frames_may_answer() && self.asks_for(&element.topic)
     }
 
     fn asks_for(&self, name: &str) -> bool {
@@ -158,17 +199,17 @@ impl Reconciler {
             for element in std::mem::take(&mut self.withheld) {
                 match self.copies.get_mut(&element.hash) {
                     // The array brought it as a surplus.
-                    Some(copies) if copies.surplus > 0 => copies.surplus -= 1,
+                    Some(tally) if tally.surplus > 0 => tally.surplus -= 1,
                     _ => given_back.push(element),
                 }
             }
         }
         let count = given_back.len() as u64;
         self.stats.had -= count;
+        self.stats.ambiguous -= count;
         self.stats.live += count;
-        let known = self.copies.values().any(|copies| copies.journaled > 0);
-        let met = self.copies.values().any(|copies| copies.journaled > 0 && copies.used_by_array > 0);
-        let detached = self.stats.back_filled > 0 && known && !met;
-        Closed { stats: self.stats, given_back, detached }
+        let surplus = self.copies.into_iter().filter(|(_, tally)| tally.surplus > 0);
+        let surplus = surplus.map(|(hash, tally)| (hash, tally.surplus)).collect();
+        Closed { stats: self.stats, given_back, met: self.met, surplus }
     }
 }

@@ -38,7 +38,7 @@ use crate::{
         ids::{Ids, Seq},
         names::{ChannelName, FeedName},
         severity::Severity,
-        signal::{Heard, Meter},
+        signal::{Heard, Latest, Meter},
         steady::SteadyClock,
         time::Clock,
     },
@@ -226,7 +226,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         live: Arc::clone(&live),
         metrics: Arc::clone(&metrics),
         wake: wake.clone(),
-        received,
+        latest: received,
         signals: signals_in,
         control: control_in,
         leak,
@@ -557,11 +557,8 @@ fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedNam
     config.feeds.iter().map(build).collect()
 }
 
-fn received(
-    config: &Config,
-    journal: &dyn Journal,
-) -> Result<HashMap<FeedName, watch::Sender<Option<crate::model::time::Timestamp>>>, StoreError> {
-    config.feeds.keys().map(|name| Ok((name.clone(), watch::channel(journal.last_received(name)?).0))).collect()
+fn received(config: &Config, journal: &dyn Journal) -> Result<HashMap<FeedName, watch::Sender<Latest>>, StoreError> {
+    config.feeds.keys().map(|name| Ok((name.clone(), watch::channel(journal.latest(name)?).0))).collect()
 }
 
 /// Starts the engine's thread; answers when it has judged what an earlier run left.
@@ -646,7 +643,7 @@ fn spawn_dispatchers(
 fn spawn_sources(
     sources: Vec<(FeedName, Source)>,
     journal: &dyn Journal,
-    mut resumes: HashMap<FeedName, watch::Receiver<Option<crate::model::time::Timestamp>>>,
+    mut resumes: HashMap<FeedName, watch::Receiver<Latest>>,
     meters: &HashMap<FeedName, Meter>,
     signals: &mpsc::Sender<Heard>,
     control: &mpsc::Sender<Control>,
@@ -654,9 +651,9 @@ fn spawn_sources(
 ) -> Result<JoinSet<()>, StoreError> {
     let mut tasks = JoinSet::new();
     for (name, source) in sources {
-        let Some(last_received) = resumes.remove(&name) else { continue };
+        let Some(latest) = resumes.remove(&name) else { continue };
         let meter = meters.get(&name).cloned().unwrap_or_default();
-        let resume = Resume { last_received, position: journal.position(&name)?, meter };
+        let resume = Resume { latest, position: journal.position(&name)?, meter };
         let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
         match source {
             Source::Concedus(source) => tasks.spawn(source.run(resume, signals, stop)),

@@ -62,6 +62,8 @@ counts! {
     already_had,
     /// By the reconciler: entries that were taken for an answer and given back as live.
     given_back,
+    /// By the reconciler: entries that may have been an answer or a live event, and were taken for the one or marked.
+    ambiguous,
     /// By the store: rows of the journal.
     journaled,
     /// By the engine: events handed to the rules.

@@ -1,15 +1,23 @@
 //! What a source tells the engine, in the order in which it happened: one channel, so that order is kept.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+use tokio::sync::oneshot;
 
 use super::{
     event::{Frame, Quarantined},
-    names::FeedName,
+    names::{FeedName, TopicName},
     time::Timestamp,
 };
+
+/// When the topics of a feed were last received, as far as the journal goes.
+pub type Latest = BTreeMap<TopicName, Timestamp>;
 
 /// A signal, and how many messages its source had read off the socket when it handed it over: both travel together, so that a message that
 /// is lost on the way leaves a hole in the count.
@@ -62,22 +70,39 @@ pub enum Signal {
         at: Timestamp,
         state: Connection,
     },
-    /// A request for past messages is open: until [`Signal::RequestClosed`], frames may be its answer.
+    /// A request for past messages is open until [`Signal::RequestClosed`].
     RequestOpened {
         feed: FeedName,
         request: PastMessages,
+        /// Whether ordinary frames may be its answer: the provider was not seen to wrap its answers.
+        frames: bool,
+    },
+    /// The answer to a request, in one frame. It may come after the request was closed.
+    Answered {
+        request: PastMessages,
+        frame: Frame,
     },
     RequestClosed {
         feed: FeedName,
         request: PastMessages,
         answer: Answer,
+        /// Who waits to learn how far back it reaches.
+        ground: Option<oneshot::Sender<Ground>>,
     },
-    /// What was sent since then may be missing, and no request can find out; until now.
+    /// What was sent in this interval may be missing, and no request can find out.
     Unproven {
         feed: FeedName,
+        /// Empty: all topics.
+        topics: Vec<String>,
         since: Timestamp,
+        until: Timestamp,
         /// A clause that says why; no payload.
         reason: String,
+    },
+    /// Where the source goes on, once everything before this is on disk.
+    Position {
+        feed: FeedName,
+        position: String,
     },
     /// What the provider says it could send, and sends.
     Topics {
@@ -95,13 +120,14 @@ impl Signal {
     #[must_use]
     pub fn feed(&self) -> &FeedName {
         match self {
-            Self::Frame(frame) => &frame.feed,
+            Self::Frame(frame) | Self::Answered { frame, .. } => &frame.feed,
             Self::Refused(refused) => &refused.feed,
             Self::MethodReply { feed }
             | Self::Connection { feed, .. }
             | Self::RequestOpened { feed, .. }
             | Self::RequestClosed { feed, .. }
             | Self::Unproven { feed, .. }
+            | Self::Position { feed, .. }
             | Self::Topics { feed, .. }
             | Self::Ended { feed } => feed,
         }
@@ -129,6 +155,8 @@ pub struct PastMessages {
     /// Empty: all topics.
     pub topics: Vec<String>,
     pub count: u32,
+    /// What the feed sent up to here is journaled: an answer that reaches back to `since` holds some of it, if there was any.
+    pub known: Option<Timestamp>,
 }
 
 /// How a request for past messages ended.
@@ -142,4 +170,15 @@ pub enum Answer {
     None,
     /// The socket ended first.
     Broken,
+}
+
+/// Whether an answer reaches back to what was known before (see [`PastMessages::known`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// It holds some of it.
+    Met,
+    /// There is some, and it holds none of it: the answer was cut.
+    Missed,
+    /// There is none to meet.
+    None,
 }

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::model::{signal::Meter, time::Timestamp};
+use crate::model::signal::{Latest, Meter};
 
 pub mod concedus;
 pub mod jsonl;
@@ -10,8 +10,8 @@ pub mod jsonl;
 /// Where a source goes on.
 #[derive(Clone, Debug)]
 pub struct Resume {
-    /// When the last journaled event of the feed was received; kept up to date while the source runs.
-    pub last_received: watch::Receiver<Option<Timestamp>>,
+    /// When the feed's topics were last received; kept up to date while the source runs.
+    pub latest: watch::Receiver<Latest>,
     /// What the last journaled frame carried as its position.
     pub position: Option<String>,
     /// Counts every message that is read.

@@ -35,6 +35,7 @@ mod sqlite;
 mod traits;
 mod troubles;
 mod wal;
+mod window;
 mod write;
 mod writer;
 
@@ -50,5 +51,5 @@ pub use read::Reader;
 pub use retention::{Cleared, Shelf, Step};
 pub use space::{RESERVE, Room, Space};
 pub use sqlite::SqliteStore;
-pub use traits::{Journal, Outbox, Pending, StoreError};
+pub use traits::{Copies, Journal, KNOWN_RUNS, Outbox, Pending, StoreError};
 pub use write::Note;

@@ -15,7 +15,6 @@ use super::{
 use crate::model::{
     alert::QuietPeriod,
     event::{Batch, Element, Event},
-    hash::Digest,
     ids::{BatchId, MessageId, Seq},
     names::{ChannelName, FeedName},
     time::Timestamp,
@@ -121,39 +120,6 @@ impl Reader {
                 .prepare_cached("SELECT position FROM positions WHERE feed = ?1")?
                 .query_row(params![feed.as_str()], |row| row.get(0))
                 .optional()
-        })
-    }
-
-    pub(super) fn hashes_since(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<(Digest, u64)>, StoreError> {
-        self.with("reading a window of the journal", |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT hash, count(*) FROM events INDEXED BY events_received \
-                     WHERE feed = ?1 AND received_at >= ?2 GROUP BY hash",
-                )?
-                .query_map(params![feed.as_str(), since.timestamp_micros()], |row| {
-                    Ok((row.get::<_, Hash>(0)?.0, row.get::<_, Whole>(1)?.0))
-                })?
-                .collect()
-        })
-    }
-
-    /// One look into the index for each run of 16,384 events, newest first.
-    pub(super) fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError> {
-        self.with("looking for an element", |connection| {
-            let mut run = open::last(connection)?.0 >> 14;
-            let mut look = connection.prepare_cached(
-                "SELECT 1 FROM events INDEXED BY events_hash WHERE seq >> 14 = ?1 AND substr(hash, 1, 8) = ?2 \
-                 AND hash = ?3 AND feed = ?4 AND received_at < ?5",
-            )?;
-            let bytes = hash.as_bytes();
-            loop {
-                if look.exists(params![whole(run), &bytes[..8], bytes, feed.as_str(), before.timestamp_micros()])? {
-                    return Ok(true);
-                }
-                let Some(older) = run.checked_sub(1) else { return Ok(false) };
-                run = older;
-            }
         })
     }
 

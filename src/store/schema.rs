@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "what people do", sql: include_str!("schema/0006.sql") },
     Migration { name: "late deliveries are counted by an index", sql: include_str!("schema/0007.sql") },
     Migration { name: "templates and configuration are kept", sql: include_str!("schema/0008.sql") },
+    Migration { name: "what back-fill compares with", sql: include_str!("schema/0009.sql") },
 ];
 
 /// Whether this redflag may use the file.

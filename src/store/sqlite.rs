@@ -1,6 +1,7 @@
 //! The handle: requests go to the writer's queue, reads to the read connections.
 
 use std::{
+    collections::{HashMap, HashSet},
     path::Path,
     sync::{
         Arc,
@@ -13,7 +14,8 @@ use chrono::TimeDelta;
 use tokio::sync::oneshot;
 
 use super::{
-    Act, Changed, Cleared, Journal, Note, Opened, Options, Outbox, Pending, Reader, Space, Step, StoreError, Wanted, open, owner,
+    Act, Changed, Cleared, Copies, Journal, Note, Opened, Options, Outbox, Pending, Reader, Space, Step, StoreError, Wanted,
+    open, owner,
     writer::{Committed, Request, Writer},
 };
 use crate::model::{
@@ -23,6 +25,7 @@ use crate::model::{
     hash::Digest,
     ids::{MessageId, Seq},
     names::{ChannelName, FeedName, RuleId},
+    signal::Latest,
     time::{Clock, Timestamp},
     turn::{GenerationRecord, KeptSet, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
@@ -173,21 +176,35 @@ impl Journal for SqliteStore {
         self.reader().events_after(after, limit)
     }
 
-    fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError> {
+    fn latest(&self, feed: &FeedName) -> Result<Latest, StoreError> {
         // A minute is no jump: see `SteadyClock`.
-        self.reader().last_received(feed, self.0.clock.now() + TimeDelta::minutes(1))
+        self.reader().latest(feed, self.0.clock.now() + TimeDelta::minutes(1))
     }
 
     fn position(&self, feed: &FeedName) -> Result<Option<String>, StoreError> {
         self.reader().position(feed)
     }
 
-    fn hashes_since(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<(Digest, u64)>, StoreError> {
-        self.reader().hashes_since(feed, since)
+    fn copies(
+        &self,
+        feed: &FeedName,
+        since: Timestamp,
+        upto: Seq,
+        hashes: &[Digest],
+    ) -> Result<HashMap<Digest, Copies>, StoreError> {
+        self.reader().copies(feed, since, upto, hashes)
     }
 
-    fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError> {
-        self.reader().known_before(feed, hash, before)
+    fn known_before(&self, feed: &FeedName, hashes: &[Digest], before: Timestamp) -> Result<HashSet<Digest>, StoreError> {
+        self.reader().known_before(feed, hashes, before)
+    }
+
+    fn has_live(&self, feed: &FeedName, topics: &[&str], from: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        self.reader().has_live(feed, topics, from, until)
+    }
+
+    fn quarantined_before(&self, feed: &FeedName, digest: &Digest) -> Result<bool, StoreError> {
+        self.reader().quarantined_before(feed, digest)
     }
 
     fn wanted(&self) -> Result<Vec<Wanted>, StoreError> {

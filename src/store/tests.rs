@@ -9,6 +9,7 @@ mod outbox;
 mod retention;
 mod schema;
 mod space;
+mod window;
 
 use std::sync::Arc;
 

@@ -1,6 +1,9 @@
 //! The two traits behind which storage stands.
 
-use std::path::PathBuf;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use tokio::sync::oneshot;
 
@@ -12,6 +15,7 @@ use crate::model::{
     hash::Digest,
     ids::{MessageId, Seq},
     names::{ChannelName, FeedName, RuleId},
+    signal::Latest,
     time::Timestamp,
     turn::{GenerationRecord, KeptSet, OpenVerdicts, Parked, Turn, UndecidedRow},
 };
@@ -39,6 +43,17 @@ impl<T> Pending<T> {
     pub async fn committed(self) -> Result<T, StoreError> {
         self.0.await.unwrap_or(Err(StoreError::WriterGone))
     }
+}
+
+/// How far back [`Journal::known_before`] looks: so many runs of 16,384 events.
+pub const KNOWN_RUNS: u64 = 1_024;
+
+/// What the journal has of one hash in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copies {
+    pub count: u64,
+    /// When the first of those that came live was received.
+    pub first_live: Option<Timestamp>,
 }
 
 /// Events, and what judging them caused.
@@ -70,11 +85,11 @@ pub trait Journal: Send + Sync {
     /// When the store can't be read.
     fn events_after(&self, after: Seq, limit: usize) -> Result<Vec<Event>, StoreError>;
 
-    /// When the last event of this feed was received.
+    /// When each topic of this feed was last received.
     ///
     /// # Errors
     /// When the store can't be read.
-    fn last_received(&self, feed: &FeedName) -> Result<Option<Timestamp>, StoreError>;
+    fn latest(&self, feed: &FeedName) -> Result<Latest, StoreError>;
 
     /// Where this feed's source left off.
     ///
@@ -82,17 +97,36 @@ pub trait Journal: Send + Sync {
     /// When the store can't be read.
     fn position(&self, feed: &FeedName) -> Result<Option<String>, StoreError>;
 
-    /// How often each element hash was journaled from this feed, received at or after `since`.
+    /// What was journaled from this feed with these hashes, received at or after `since`, up to the sequence `upto`; hashes without a
+    /// copy are not among it.
     ///
     /// # Errors
     /// When the store can't be read.
-    fn hashes_since(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<(Digest, u64)>, StoreError>;
+    fn copies(
+        &self,
+        feed: &FeedName,
+        since: Timestamp,
+        upto: Seq,
+        hashes: &[Digest],
+    ) -> Result<HashMap<Digest, Copies>, StoreError>;
 
-    /// Whether this element hash was ever journaled from this feed before `before`.
+    /// Which of these hashes were journaled from this feed before `before`, as far back as [`KNOWN_RUNS`] reaches.
     ///
     /// # Errors
     /// When the store can't be read.
-    fn known_before(&self, feed: &FeedName, hash: &Digest, before: Timestamp) -> Result<bool, StoreError>;
+    fn known_before(&self, feed: &FeedName, hashes: &[Digest], before: Timestamp) -> Result<HashSet<Digest>, StoreError>;
+
+    /// Whether the journal has a live event of this feed and these topics (canonical names; empty: any), received between the two.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn has_live(&self, feed: &FeedName, topics: &[&str], from: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+
+    /// Whether bytes of this feed with this digest were set aside before.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn quarantined_before(&self, feed: &FeedName, digest: &Digest) -> Result<bool, StoreError>;
 
     /// Some quarantined bytes that a person wants judged, oldest first.
     ///

@@ -1,5 +1,7 @@
 //! Writing a turn: the rows of everything that happened and what it caused. Runs inside the writer's transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 
 use super::{
@@ -101,7 +103,25 @@ fn events(connection: &Connection, events: &[Event], marks: &mut Marks) -> Resul
             .map_err(failed(operation))?;
         marks.last = event.seq;
     }
-    Ok(())
+    heard(connection, events)
+}
+
+/// When each topic was last received.
+fn heard(connection: &Connection, events: &[Event]) -> Result<(), StoreError> {
+    let mut newest: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
+    for event in events {
+        let at = newest.entry((event.feed.as_str(), event.topic.as_str())).or_insert(event.received_at);
+        *at = event.received_at.max(*at);
+    }
+    let newest: Vec<_> = newest.into_iter().collect();
+    each(
+        connection,
+        "noting when topics were heard",
+        "INSERT INTO heard (feed, topic, last_at) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (feed, topic) DO UPDATE SET last_at = max(last_at, excluded.last_at)",
+        &newest,
+        |note, ((feed, topic), at)| note.execute(params![feed, topic, at.timestamp_micros()]),
+    )
 }
 
 fn quarantined(connection: &Connection, rows: &[Quarantined]) -> Result<(), StoreError> {

@@ -62,6 +62,7 @@ pub struct Metrics {
     pub quarantined: Family<FeedReason, Counter>,
     pub journaled: Family<FeedTopic, Counter>,
     pub already_had: Family<Feed, Counter>,
+    pub ambiguous: Family<Feed, Counter>,
     pub books_difference: Family<FeedSeam, Gauge>,
     pub books_looked_unix_seconds: Gauge<f64, AtomicU64>,
     pub connected: Family<Feed, Gauge>,
@@ -102,6 +103,7 @@ impl Metrics {
             quarantined: Family::default(),
             journaled: Family::default(),
             already_had: Family::default(),
+            ambiguous: Family::default(),
             books_difference: Family::default(),
             books_looked_unix_seconds: Gauge::default(),
             connected: Family::default(),
@@ -140,6 +142,7 @@ impl Metrics {
         registry.register("quarantined", "Frames and entries set aside", self.quarantined.clone());
         registry.register("events_journaled", "Events on disk", self.journaled.clone());
         registry.register("elements_already_had", "Entries of an answer that the journal had", self.already_had.clone());
+        registry.register("elements_ambiguous", "Entries that may have been an answer or a live event", self.ambiguous.clone());
         registry.register(
             "books_difference",
             "What two sums of the books differ by, which must be equal",

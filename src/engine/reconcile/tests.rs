@@ -34,14 +34,23 @@ fn hash(content: u8) -> Digest {
 
 fn open(journaled: &[(u8, u64)], topics: &[&str]) -> Reconciler {
     let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-    let request = PastMessages { since: DateTime::UNIX_EPOCH, topics, count: 500 };
-    Reconciler::open(request, journaled.iter().map(|(content, count)| (hash(*content), *count)).collect())
+    let request = PastMessages { since: DateTime::UNIX_EPOCH, topics, count: 500, known: Some(DateTime::UNIX_EPOCH) };
+    let mut reconciler = Reconciler::open(request, true);
+    let mut copies: HashMap<Digest, Copies> = HashMap::new();
+    for (content, count) in journaled {
+        // Even contents came live before the loss.
+        let first_live = (content % 2 == 0).then_some(DateTime::UNIX_EPOCH);
+        copies.entry(hash(*content)).or_insert(Copies { count: 0, first_live }).count += count;
+    }
+    let hashes: Vec<Digest> = (0..u8::MAX).map(hash).collect();
+    reconciler.load(&hashes, &copies);
+    reconciler
 }
 
 fn take(reconciler: &mut Reconciler, content: u8, wrapped: bool) -> (Taken, Element) {
     let mut element = element(content, "identResult");
-    let taken = reconciler.take(&mut element, wrapped, |_| false);
-    (taken, element)
+    let taken = reconciler.take(&mut element, wrapped);
+    (if taken == Taken::AppendUnlessKnown { Taken::Append } else { taken }, element)
 }
 
 const ARRAY: Answer = Answer::Wrapped { messages: 0 };
@@ -107,22 +116,40 @@ fn a_frame_of_a_topic_that_was_not_asked_for_is_live() {
         ("mismatches", "identResult", Taken::Append),
     ] {
         let mut request = open(&[(1, 1)], &[asked]);
-        assert_eq!(request.take(&mut element(1, topic), false, |_| false), taken, "{topic}");
+        let took = request.take(&mut element(1, topic), false);
+        assert_eq!(took == Taken::AlreadyHad, taken == Taken::AlreadyHad, "{topic}");
     }
 }
 
 #[test]
-fn a_surplus_known_only_from_before_the_window_may_be_a_repeat() {
+fn only_a_surplus_without_a_copy_in_the_window_is_looked_for_before_it() {
     for wrapped in [true, false] {
         let mut request = open(&[(1, 1)], &[]);
-        let marks = [1, 1, 2, 3].map(|content| {
-            let mut element = element(content, "identResult");
-            request.take(&mut element, wrapped, |known| *known != hash(3));
-            element.maybe_repeat
-        });
-        assert_eq!(marks, [false, false, true, false], "wrapped: {wrapped}");
-        assert_eq!(request.close(&ARRAY).stats.maybe_repeats, 1);
+        let taken = [1, 1, 2].map(|content| request.take(&mut element(content, "identResult"), wrapped));
+        assert_eq!(taken, [Taken::AlreadyHad, Taken::Append, Taken::AppendUnlessKnown], "wrapped: {wrapped}");
+        let mut known = element(2, "identResult");
+        request.mark_repeat(&mut known);
+        assert!(known.maybe_repeat);
+        assert_eq!(request.close(&FRAMES).stats.maybe_repeats, 1);
     }
+}
+
+#[test]
+fn where_answers_are_wrapped_ordinary_frames_are_live_at_once() {
+    let mut request = Reconciler::open(open(&[], &[]).request().clone(), false);
+    request.load(&[hash(1)], &HashMap::from([(hash(1), Copies { count: 1, first_live: None })]));
+    let mut frame = element(1, "identResult");
+    assert!(!request.needs(&frame, false));
+    assert_ne!(request.take(&mut frame, false), Taken::AlreadyHad);
+}
+
+#[test]
+fn what_an_array_brought_beyond_the_journal_may_still_be_under_way() {
+    let mut request = open(&[(1, 1)], &[]);
+    for content in [1, 2, 2] {
+        take(&mut request, content, true);
+    }
+    assert_eq!(request.close(&ARRAY).surplus, HashMap::from([(hash(2), 2)]));
 }
 
 /// What the provider sent over time, few contents so that twins are common.
@@ -175,16 +202,15 @@ proptest! {
 }
 
 #[test]
-fn an_array_that_meets_nothing_of_the_window_is_detached_from_it() {
-    let detached = |journaled: &[(u8, u64)], answer: &[u8]| {
+fn an_answer_meets_known_ground_by_what_came_live_before_the_loss_only() {
+    let met = |journaled: &[(u8, u64)], answer: &[u8]| {
         let mut reconciler = open(journaled, &[]);
         for content in answer {
             take(&mut reconciler, *content, true);
         }
-        reconciler.close(&Answer::Wrapped { messages: answer.len() }).detached
+        reconciler.close(&Answer::Wrapped { messages: answer.len() }).met
     };
-    assert!(detached(&[(1, 1), (2, 1)], &[8, 9]), "cut before it reached what is known");
-    assert!(!detached(&[(1, 1), (2, 1)], &[2, 8, 9]));
-    assert!(!detached(&[], &[8, 9]), "nothing is known to meet");
-    assert!(!detached(&[(1, 1)], &[]), "nothing was missed");
+    assert!(met(&[(2, 1)], &[2, 8, 9]));
+    assert!(!met(&[(2, 1)], &[8, 9]), "cut before it reached what is known");
+    assert!(!met(&[(1, 1)], &[1, 8, 9]), "back-filled itself");
 }

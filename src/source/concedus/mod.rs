@@ -3,20 +3,25 @@
 //! Promises: every message off the socket is exactly one of [`Signal::Frame`], [`Signal::Refused`] and [`Signal::MethodReply`], in
 //! the order of the socket; a lost connection is tried again for ever, never in a tight loop; a dead peer is found within
 //! `dead_after` and two ticks; a refused login is told apart from a lost network and tried rarely; what may have been missed is
-//! asked for after each connect. It leaves to others what a frame means (decode) and what of an answer is new (the journal).
+//! asked for after each connect, topic by topic, until it is proven complete or told as a gap. It leaves to others what a frame means
+//! (decode) and what of an answer is new (the journal).
 //!
 //! | file | holds |
 //! | --- | --- |
 //! | [`token`](self) | getting, refreshing, renewing tokens |
 //! | `socket` | TCP, TLS, the upgrade |
 //! | `session` | one connection: frames, pings, requests |
-//! | `methods` | what is asked, and since when |
+//! | `methods` | what can be asked |
+//! | `plan` | what is asked after a connect, and what is owed |
+//! | `search` | one topic's past: growing counts, then a bisection |
 //! | `replies` | what a frame is while a request is open |
 //! | `pace` | how fast it tries again |
 
 mod methods;
 mod pace;
+mod plan;
 mod replies;
+mod search;
 mod session;
 mod socket;
 #[cfg(test)]
@@ -33,8 +38,8 @@ use url::{Host, Url};
 
 pub use self::pace::Timing;
 use self::{
-    methods::Plan,
     pace::Pace,
+    plan::Plan,
     session::{Limits, Session},
     socket::{ConnectError, Socket, Target},
     token::{TokenError, Tokens},
@@ -162,7 +167,7 @@ impl Source {
         let mut told = None;
         loop {
             outlet.unless_stopped(tokio::time::sleep_until(self.pace.next_try())).await?;
-            self.plan.connecting(*resume.last_received.borrow(), self.clock.now());
+            self.plan.connecting(resume.latest.borrow().clone(), self.clock.now());
             let socket = match outlet.unless_stopped(self.connect()).await? {
                 Ok(socket) => socket,
                 Err(Failure::Refused { status, reason }) => {
@@ -183,6 +188,8 @@ impl Source {
             tracing::info!(feed = %self.feed, "connected");
             if self.plan.begins_now() {
                 tracing::info!(feed = %self.feed, "nothing is journaled yet: events count from now on, no past ones are asked for (start_from)");
+            } else if let (true, Some(begun)) = (resume.latest.borrow().is_empty(), self.plan.begun()) {
+                tracing::info!(feed = %self.feed, since = %begun, "nothing is journaled yet: past events are asked for from start_from on");
             }
             self.tell(&mut told, Connection::Connected, outlet).await?;
             let session = Session::new(socket, &self.feed, &*self.clock, outlet, &mut self.plan, &self.limits);

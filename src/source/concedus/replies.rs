@@ -11,10 +11,10 @@ use serde_json::Value as Json;
 pub(super) enum Reply {
     /// A list of topics, and the method that it names, if it does.
     Topics { method: Option<String>, topics: Vec<String> },
-    /// An array, or an object that holds one, with this many entries.
-    Wrapped { messages: usize },
-    /// An object with a topic of its own.
-    Event,
+    /// An array, or an object that holds one, with this many entries; and the topic of the first.
+    Wrapped { messages: usize, topic: Option<String> },
+    /// An object with a topic of its own; none that can be read.
+    Event { topic: Option<String> },
     /// An object that says `"topic":"method"` or has no topic, with nothing in it that we know: to be kept and shown.
     Unrecognised,
     /// Not JSON: the decoder will say so.
@@ -33,13 +33,13 @@ pub(super) fn while_topics_are_asked(bytes: &[u8]) -> Reply {
     let shape = shape_of(bytes);
     match shape {
         // Events come in any number: only what may be a reply is read in full.
-        Reply::Event | Reply::Unreadable => return shape,
+        Reply::Event { .. } | Reply::Unreadable => return shape,
         Reply::Topics { .. } | Reply::Wrapped { .. } | Reply::Unrecognised => {}
     }
     let Ok(json) = serde_json::from_slice::<Json>(bytes) else { return Reply::Unreadable };
     match topic_list(&json, 0) {
         Some(topics) => Reply::Topics { method: method_of(&json), topics },
-        None if json.is_array() => Reply::Event,
+        None if json.is_array() => Reply::Event { topic: None },
         None => Reply::Unrecognised,
     }
 }
@@ -47,13 +47,11 @@ pub(super) fn while_topics_are_asked(bytes: &[u8]) -> Reply {
 /// Looks at a frame while past messages are awaited. A late list of topics is told apart.
 pub(super) fn while_messages_are_asked(bytes: &[u8]) -> Reply {
     match shape_of(bytes) {
-        Reply::Wrapped { messages } if messages > 0 && bytes.len() < 64 * 1024 => {
-            // A wrapper with topic names is the late answer to a question that was given up.
-            match while_topics_are_asked(bytes) {
-                topics @ Reply::Topics { .. } => topics,
-                _ => Reply::Wrapped { messages },
-            }
-        }
+        // A wrapper with topic names is the late answer to a question that was given up.
+        wrapped @ Reply::Wrapped { messages: 1.., .. } if bytes.len() < 64 * 1024 => match while_topics_are_asked(bytes) {
+            topics @ Reply::Topics { .. } => topics,
+            _ => wrapped,
+        },
         Reply::Unrecognised => match while_topics_are_asked(bytes) {
             topics @ Reply::Topics { .. } => topics,
             _ => Reply::Unrecognised,
@@ -130,14 +128,15 @@ impl<'de> Visitor<'de> for Outline {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, entries: A) -> Result<Reply, A::Error> {
-        count(entries).map(|messages| Reply::Wrapped { messages })
+        count(entries)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Reply, A::Error> {
-        let (mut event, mut messages) = (false, None);
+        let (mut event, mut own, mut messages) = (false, None, None);
         while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
             if name == "topic" {
-                event = members.next_value::<Text>()?.0.is_none_or(|topic| topic != "method");
+                own = members.next_value::<Text>()?.0;
+                event = own.as_deref() != Some("method");
             } else if MESSAGES.contains(&&*name.to_ascii_lowercase()) && messages.is_none() {
                 messages = members.next_value::<Length>()?.0;
             } else {
@@ -145,8 +144,8 @@ impl<'de> Visitor<'de> for Outline {
             }
         }
         Ok(match messages {
-            _ if event => Reply::Event,
-            Some(messages) => Reply::Wrapped { messages },
+            _ if event => Reply::Event { topic: own },
+            Some((messages, topic)) => Reply::Wrapped { messages, topic },
             None => Reply::Unrecognised,
         })
     }
@@ -176,12 +175,26 @@ impl<'de> Visitor<'de> for Outline {
     }
 }
 
-fn count<'de, A: SeqAccess<'de>>(mut entries: A) -> Result<usize, A::Error> {
-    let mut count = 0;
+/// How many entries, and the topic of the first.
+fn count<'de, A: SeqAccess<'de>>(mut entries: A) -> Result<Reply, A::Error> {
+    let Some(first) = entries.next_element::<First>()? else { return Ok(Reply::Wrapped { messages: 0, topic: None }) };
+    let mut messages = 1;
     while entries.next_element::<IgnoredAny>()?.is_some() {
-        count += 1;
+        messages += 1;
     }
-    Ok(count)
+    Ok(Reply::Wrapped { messages, topic: first.0 })
+}
+
+/// The topic of an entry, if it is an object with one.
+struct First(Option<String>);
+
+impl<'de> Deserialize<'de> for First {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Outline).map(|reply| match reply {
+            Reply::Event { topic } => Self(topic),
+            _ => Self(None),
+        })
+    }
 }
 
 /// A text, or nothing for any other value.
@@ -195,12 +208,12 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// An array's length, or nothing for any other value.
-struct Length(Option<usize>);
+struct Length(Option<(usize, Option<String>)>);
 
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Outline).map(|inner| match inner {
-            Reply::Wrapped { messages } => Self(Some(messages)),
+            Reply::Wrapped { messages, topic } => Self(Some((messages, topic))),
             _ => Self(None),
         })
     }
@@ -251,7 +264,7 @@ mod tests {
             r#"{"topic":"vendorSpecific","data":["a","b"]}"#,
             r#"{"topic":7,"topics":["a"]}"#,
         ] {
-            assert_eq!(while_topics_are_asked(text.as_bytes()), Reply::Event, "{text}");
+            assert!(matches!(while_topics_are_asked(text.as_bytes()), Reply::Event { .. }), "{text}");
         }
         assert_eq!(while_topics_are_asked(b"{"), Reply::Unreadable);
         assert_eq!(while_topics_are_asked(br#"{"topic":"method","error":"no"}"#), Reply::Unrecognised);
@@ -267,9 +280,10 @@ mod tests {
             ("[]".to_owned(), 0),
             (r#"{"topic":"method","messages":[]}"#.to_owned(), 0),
         ] {
-            assert_eq!(while_messages_are_asked(text.as_bytes()), Reply::Wrapped { messages }, "{text}");
+            let topic = (messages > 0).then(|| "identResult".to_owned());
+            assert_eq!(while_messages_are_asked(text.as_bytes()), Reply::Wrapped { messages, topic }, "{text}");
         }
-        assert_eq!(while_messages_are_asked(event.as_bytes()), Reply::Event);
+        assert_eq!(while_messages_are_asked(event.as_bytes()), Reply::Event { topic: Some("identResult".to_owned()) });
         assert_eq!(while_messages_are_asked(br#"{"topic":"method","error":"no"}"#), Reply::Unrecognised);
         assert_eq!(while_messages_are_asked(b"\xff"), Reply::Unreadable);
     }

@@ -6,13 +6,17 @@
 use std::{pin::pin, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 use tokio_tungstenite::tungstenite::{self, Message, error::CapacityError, protocol::frame::Utf8Bytes};
 
 use super::{
     Outlet, Over,
-    methods::{Ask, Plan},
+    methods::Ask,
     pace::Timing,
+    plan::{Plan, Unproven},
     replies::{self, Reply},
     socket::Socket,
 };
@@ -20,9 +24,13 @@ use crate::model::{
     event::{Frame, Origin, QuarantineReason, Quarantined},
     hash::Digest,
     names::FeedName,
-    signal::{Answer, PastMessages, Signal},
+    signal::{Answer, Ground, PastMessages, Signal},
     time::Clock,
+    topic,
 };
+
+/// A request that got no answer in time is remembered for so many time-outs: its answer may still come.
+const OVERDUE: u32 = 12;
 
 /// After so many frames without a pause the timers are looked at between two frames.
 const BURST: u32 = 256;
@@ -69,6 +77,10 @@ pub(super) struct Session<'a> {
     pub(super) limits: &'a Limits,
     socket: Socket,
     open: Option<Open>,
+    /// The answer that was handed on, until it is known how far back it reaches.
+    handed: Option<(Answer, oneshot::Receiver<Ground>)>,
+    /// Requests without an answer in time, and until when it may still come.
+    overdue: Vec<(PastMessages, Instant)>,
     topics: (Option<Vec<String>>, Option<Vec<String>>),
     /// Something came since the last tick.
     heard: bool,
@@ -107,6 +119,8 @@ impl<'a> Session<'a> {
             limits,
             socket,
             open: None,
+            handed: None,
+            overdue: Vec::new(),
             topics: (None, None),
             heard: false,
             last_heard: now,
@@ -152,11 +166,18 @@ impl<'a> Session<'a> {
                         self.take(message).await?;
                         false
                     }
+                    ground = reach(&mut self.handed) => {
+                        self.go_on(ground).await?;
+                        false
+                    }
                     () = timer.as_mut() => true,
                     () = stopped.as_mut() => return Err(Over.into()),
                 }
             } else {
                 burst = 0;
+                if let Some(ground) = self.handed.as_mut().and_then(|(_, ground)| ground.try_recv().ok()) {
+                    self.go_on(ground).await?;
+                }
                 if stop.is_cancelled() {
                     return Err(Over.into());
                 }
@@ -186,8 +207,11 @@ impl<'a> Session<'a> {
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
             Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }))) => {
-                if let Some(Open { ask: Ask::PastMessages(request), .. }) = &self.open {
-                    self.plan.too_large(request);
+                if let Some(Open { ask: Ask::PastMessages(request) | Ask::Probe(request), .. }) = &self.open {
+                    tracing::warn!(feed = %self.feed, since = %request.since, count = request.count, size, max_size, "past messages are longer than max_message together, or one of them is; asking for fewer");
+                    self.plan.too_long(self.clock.now());
+                    self.pass(Signal::MethodReply { feed: self.feed.clone() }).await?;
+                    return Err(Stop::End(End::Refused));
                 }
                 let detail = format!(
                     "a message of at least {size} bytes, {max_size} are allowed (max_message); it was not read, so its digest is unknown"
@@ -209,58 +233,87 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// One frame off the socket becomes exactly one signal.
+    /// One frame off the socket becomes exactly one signal that counts it.
     async fn frame(&mut self, bytes: Vec<u8>) -> Result<(), Stop> {
-        let received_at = self.clock.now();
-        let feed = self.feed;
-        let frame = |plan: &mut Plan, bytes| {
-            let position = plan.position();
-            Signal::Frame(Frame { feed: feed.clone(), received_at, origin: Origin::Live, bytes, position })
-        };
-        let Some(open) = &mut self.open else {
-            let frame = frame(self.plan, bytes);
-            return self.pass(frame).await;
-        };
-        let reply = match &open.ask {
-            Ask::AvailableTopics | Ask::EnabledTopics => replies::while_topics_are_asked(&bytes),
-            Ask::PastMessages(_) => replies::while_messages_are_asked(&bytes),
+        if self.open.is_none() && self.overdue.is_empty() {
+            return self.pass_frame(bytes).await;
+        }
+        let reply = match self.open.as_ref().map(|open| &open.ask) {
+            Some(Ask::AvailableTopics | Ask::EnabledTopics) => replies::while_topics_are_asked(&bytes),
+            Some(Ask::PastMessages(_) | Ask::Probe(_)) | None => replies::while_messages_are_asked(&bytes),
         };
         match reply {
-            Reply::Topics { method, topics } => {
+            Reply::Topics { method, topics } if self.open.is_some() => {
                 self.pass(Signal::MethodReply { feed: self.feed.clone() }).await?;
                 self.take_topics(method.as_deref(), topics).await
             }
-            Reply::Wrapped { messages } if matches!(open.ask, Ask::PastMessages(_)) => {
-                // An empty answer holds no events. A full one is the decoder's, which unwraps it.
-                let signal = if messages == 0 { Signal::MethodReply { feed: feed.clone() } } else { frame(self.plan, bytes) };
-                self.pass(signal).await?;
-                self.close_request(Answer::Wrapped { messages }).await
-            }
-            Reply::Event => {
-                open.frames += 1;
-                open.last_frame = Instant::now();
-                let reached = match &open.ask {
-                    Ask::PastMessages(request) => !self.plan.wraps && open.frames >= request.count as usize,
-                    Ask::AvailableTopics | Ask::EnabledTopics => false,
-                };
-                let messages = open.frames;
-                let frame = frame(self.plan, bytes);
-                self.pass(frame).await?;
-                if reached { self.close_request(Answer::Unwrapped { messages }).await } else { Ok(()) }
-            }
+            Reply::Wrapped { messages, topic } => self.wrapped(bytes, messages, topic.as_deref()).await,
+            Reply::Event { topic } => self.event(bytes, topic.as_deref()).await,
             Reply::Unrecognised => {
-                tracing::warn!(
-                    feed = %self.feed, method = open.ask.method(), bytes = bytes.len(),
-                    "unrecognised reply: kept as a frame, the request stays open"
-                );
-                let frame = frame(self.plan, bytes);
-                self.pass(frame).await
+                if let Some(open) = &self.open {
+                    tracing::warn!(
+                        feed = %self.feed, method = open.ask.method(), bytes = bytes.len(),
+                        "unrecognised reply: kept as a frame, the request stays open"
+                    );
+                }
+                self.pass_frame(bytes).await
             }
-            Reply::Wrapped { .. } | Reply::Unreadable => {
-                let frame = frame(self.plan, bytes);
-                self.pass(frame).await
-            }
+            Reply::Topics { .. } | Reply::Unreadable => self.pass_frame(bytes).await,
         }
+    }
+
+    /// An array of messages, or an object with one: the open request's answer, a late one, or events in their array form.
+    async fn wrapped(&mut self, bytes: Vec<u8>, messages: usize, topic: Option<&str>) -> Result<(), Stop> {
+        let asked = self.open.as_ref().and_then(|open| open.ask.past()).is_some_and(|request| may_hold(request, topic));
+        if !asked {
+            let now = Instant::now();
+            self.overdue.retain(|(_, until)| *until > now);
+            let late = topic.and_then(|topic| self.overdue.iter().position(|(request, _)| may_hold(request, Some(topic))));
+            let Some(late) = late else { return self.pass_frame(bytes).await };
+            let (request, _) = self.overdue.remove(late);
+            tracing::info!(feed = %self.feed, since = %request.since, messages, "an answer came after its time");
+            let frame = self.answer_frame(bytes);
+            return self.pass(Signal::Answered { request, frame }).await;
+        }
+        let counted = match self.open.as_ref().map(|open| &open.ask) {
+            // An empty answer holds no events. A full one is the decoder's, which unwraps it.
+            Some(Ask::PastMessages(request)) if messages > 0 => {
+                let request = request.clone();
+                let frame = self.answer_frame(bytes);
+                Signal::Answered { request, frame }
+            }
+            _ => Signal::MethodReply { feed: self.feed.clone() },
+        };
+        self.pass(counted).await?;
+        self.close_request(Answer::Wrapped { messages }).await
+    }
+
+    /// An ordinary event, which may be a part of the answer.
+    async fn event(&mut self, bytes: Vec<u8>, topic: Option<&str>) -> Result<(), Stop> {
+        let mut reached = None;
+        if let Some(open) = &mut self.open
+            && open.ask.past().is_none_or(|request| may_hold(request, topic))
+        {
+            open.frames += 1;
+            open.last_frame = Instant::now();
+            let count = open.ask.past().map_or(usize::MAX, |request| request.count as usize);
+            reached = (!self.plan.wraps() && open.frames >= count).then_some(open.frames);
+        }
+        self.pass_frame(bytes).await?;
+        match reached {
+            Some(messages) => self.close_request(Answer::Unwrapped { messages }).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn pass_frame(&mut self, bytes: Vec<u8>) -> Result<(), Stop> {
+        let frame = Frame { origin: Origin::Live, ..self.answer_frame(bytes) };
+        self.pass(Signal::Frame(frame)).await
+    }
+
+    fn answer_frame(&mut self, bytes: Vec<u8>) -> Frame {
+        let (feed, position) = (self.feed.clone(), self.plan.position());
+        Frame { feed, received_at: self.clock.now(), origin: Origin::BackFill, bytes, position }
     }
 
     async fn take_topics(&mut self, method: Option<&str>, topics: Vec<String>) -> Result<(), Stop> {
@@ -271,6 +324,9 @@ impl<'a> Session<'a> {
             Some("getEnabledTopics") => self.topics.1 = Some(topics),
             // A late list that does not say which it is.
             _ => return Ok(()),
+        }
+        if let Some(enabled) = &self.topics.1 {
+            self.plan.topics(enabled);
         }
         if of == asked { self.close_request(Answer::None).await } else { Ok(()) }
     }
@@ -290,9 +346,8 @@ impl<'a> Session<'a> {
             self.send(Message::Ping(tungstenite::Bytes::new())).await?;
         }
         if let Some(open) = &self.open {
-            let past = matches!(open.ask, Ask::PastMessages(_));
             let messages = open.frames;
-            let unwrapped = past && !self.plan.wraps && messages > 0;
+            let unwrapped = open.ask.past().is_some() && !self.plan.wraps() && messages > 0;
             let expired = now >= open.deadline;
             if unwrapped && (expired || now - open.last_frame >= timing.reply_quiet) {
                 self.close_request(Answer::Unwrapped { messages }).await?;
@@ -304,15 +359,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Asks the plan's next question, if there is one.
+    /// Asks the plan's next question, if there is one, and says what it came to where there is none.
     async fn ask_next(&mut self) -> Result<(), Stop> {
-        let ask = self.plan.next();
-        if let Some((since, reason)) = self.plan.unproven() {
-            self.pass(Signal::Unproven { feed: self.feed.clone(), since, reason }).await?;
+        let ask = self.plan.next(self.clock.now());
+        for Unproven { topics, since, until, reason } in self.plan.unproven() {
+            self.pass(Signal::Unproven { feed: self.feed.clone(), topics, since, until, reason }).await?;
+        }
+        if let Some(position) = self.plan.position() {
+            self.pass(Signal::Position { feed: self.feed.clone(), position }).await?;
         }
         let Some(ask) = ask else { return Ok(()) };
         if let Ask::PastMessages(request) = &ask {
-            self.pass(Signal::RequestOpened { feed: self.feed.clone(), request: request.clone() }).await?;
+            let (request, frames) = (request.clone(), !self.plan.wraps());
+            self.pass(Signal::RequestOpened { feed: self.feed.clone(), request, frames }).await?;
         }
         let text = Utf8Bytes::from(ask.frame());
         let now = Instant::now();
@@ -321,7 +380,7 @@ impl<'a> Session<'a> {
         self.send(Message::Text(text)).await
     }
 
-    /// The open request is done (for topics, `answer` says nothing); the next one follows.
+    /// The open request is done (for topics, `answer` says nothing); the next one follows, once it is known what this one came to.
     async fn close_request(&mut self, answer: Answer) -> Result<(), Stop> {
         let Some(open) = self.open.take() else { return Ok(()) };
         match open.ask {
@@ -333,21 +392,57 @@ impl<'a> Session<'a> {
                     self.pass(Signal::Topics { feed: self.feed.clone(), available, enabled }).await?;
                 }
             }
-            Ask::PastMessages(request) => self.close_past(request, answer).await?,
+            Ask::PastMessages(request) => {
+                if self.close_past(request, answer).await? {
+                    return Ok(());
+                }
+            }
+            Ask::Probe(_) if answer == Answer::None => self.plan.unanswered(&answer, self.clock.now()),
+            Ask::Probe(_) => self.plan.answered(&answer, Ground::None, self.clock.now()),
         }
         Box::pin(self.ask_next()).await
     }
 
-    async fn close_past(&mut self, request: PastMessages, answer: Answer) -> Result<(), Over> {
-        self.plan.answered(&request, &answer);
-        tracing::info!(feed = %self.feed, since = %request.since, count = request.count, ?answer, "past messages were asked for");
-        self.outlet.send(Signal::RequestClosed { feed: self.feed.clone(), request, answer }).await.map(drop)
+    /// Answers whether the next request has to wait until the journal has said how far back the answer reaches.
+    async fn close_past(&mut self, request: PastMessages, answer: Answer) -> Result<bool, Over> {
+        tracing::info!(feed = %self.feed, topics = request.topics.join(" "), since = %request.since, count = request.count, ?answer, "past messages were asked for");
+        let ground = match answer {
+            Answer::Wrapped { .. } | Answer::Unwrapped { .. } => {
+                let (tell, ground) = oneshot::channel();
+                self.handed = Some((answer.clone(), ground));
+                Some(tell)
+            }
+            Answer::None | Answer::Broken => {
+                if answer == Answer::None {
+                    self.overdue.push((request.clone(), Instant::now() + self.limits.request_timeout * OVERDUE));
+                }
+                self.plan.unanswered(&answer, self.clock.now());
+                None
+            }
+        };
+        let waits = ground.is_some();
+        self.outlet.send(Signal::RequestClosed { feed: self.feed.clone(), request, answer, ground }).await?;
+        Ok(waits)
+    }
+
+    async fn go_on(&mut self, ground: Ground) -> Result<(), Stop> {
+        if let Some((answer, _)) = self.handed.take() {
+            self.plan.answered(&answer, ground, self.clock.now());
+        }
+        self.ask_next().await
     }
 
     /// The connection is over: so is an open request.
     async fn break_off(&mut self) -> Result<(), Over> {
+        if self.handed.take().is_some() {
+            self.plan.unanswered(&Answer::Broken, self.clock.now());
+        }
         match self.open.take().map(|open| open.ask) {
-            Some(Ask::PastMessages(request)) => self.close_past(request, Answer::Broken).await,
+            Some(Ask::PastMessages(request)) => self.close_past(request, Answer::Broken).await.map(drop),
+            Some(Ask::Probe(_)) => {
+                self.plan.unanswered(&Answer::Broken, self.clock.now());
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -391,6 +486,21 @@ impl<'a> Session<'a> {
             Err(_) => Err(Stop::End(End::Dead(self.limits.dead_after))),
         }
     }
+}
+
+/// Resolves once it is known how far back the answer reaches; never where none was handed on.
+async fn reach(handed: &mut Option<(Answer, oneshot::Receiver<Ground>)>) -> Ground {
+    match handed {
+        // Nobody compares: the engine is gone, or stopping.
+        Some((_, ground)) => ground.await.unwrap_or(Ground::None),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the request asks for the topic. A message without one is anybody's.
+fn may_hold(request: &PastMessages, name: Option<&str>) -> bool {
+    let canonical = |name| topic::find(name).map_or(name, |topic| topic.name);
+    request.topics.is_empty() || name.is_none_or(|name| request.topics.iter().any(|asked| canonical(asked) == canonical(name)))
 }
 
 /// What came off the socket and becomes a signal, whole or as its refusal.

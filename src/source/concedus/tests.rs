@@ -46,7 +46,7 @@ struct Bench {
     signals: mpsc::Receiver<Heard>,
     stop: CancellationToken,
     run: tokio::task::JoinHandle<()>,
-    _last_received: watch::Sender<Option<crate::model::time::Timestamp>>,
+    _heard: watch::Sender<crate::model::signal::Latest>,
     _password: tempfile::NamedTempFile,
 }
 
@@ -76,16 +76,21 @@ impl Bench {
         let options = Options { timing, extra_roots };
         let source =
             Source::with_options(FeedName::new("test"), &config, Arc::new(SystemClock), Ids::seeded(1), options).unwrap();
-        let (last, last_received) = watch::channel(None);
+        let (heard, receiver) = watch::channel(crate::model::signal::Latest::new());
         let (sender, signals) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let run =
-            tokio::spawn(source.run(Resume { last_received, position: None, meter: Meter::default() }, sender, stop.clone()));
-        Self { signals, stop, run, _last_received: last, _password: password }
+            tokio::spawn(source.run(Resume { latest: receiver, position: None, meter: Meter::default() }, sender, stop.clone()));
+        Self { signals, stop, run, _heard: heard, _password: password }
     }
 
     async fn next(&mut self) -> Signal {
-        timeout(PATIENCE, self.signals.recv()).await.expect("no signal came").expect("the source ended").signal
+        loop {
+            match timeout(PATIENCE, self.signals.recv()).await.expect("no signal came").expect("the source ended").signal {
+                Signal::Position { .. } => {}
+                signal => return signal,
+            }
+        }
     }
 
     async fn expect_state(&mut self) -> Connection {
@@ -169,6 +174,10 @@ async fn a_peer_that_only_answers_pings_is_alive() {
         }
     }
     assert_eq!(bench.expect_state().await, Connection::Connected);
+    assert!(
+        matches!(bench.signals.try_recv(), Ok(Heard { signal: Signal::Position { .. }, .. })),
+        "where an empty journal began"
+    );
     assert!(bench.signals.try_recv().is_err());
     bench.end().await;
 }

@@ -26,8 +26,11 @@ fn start(path: &Path, follow: bool, position: Option<String>) -> Run {
     let source = Source { look_every: Duration::from_millis(2), ..Source::new(FeedName::new("file"), config, Arc::new(clock)) };
     let (sender, signals) = mpsc::channel(1);
     let stop = CancellationToken::new();
-    let resume =
-        super::super::Resume { last_received: watch::channel(None).1, position: position.clone(), meter: Meter::default() };
+    let resume = super::super::Resume {
+        latest: watch::channel(crate::model::signal::Latest::new()).1,
+        position: position.clone(),
+        meter: Meter::default(),
+    };
     let task = tokio::spawn(source.run(resume, sender, stop.clone()));
     Run { signals, stop, task, position }
 }
