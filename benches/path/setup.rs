@@ -117,6 +117,7 @@ pub fn config(dir: &Path, address: &Feed, rules: &Path, way: ChannelConfig) -> a
         attachment_limit: ByteSize(4_096),
         ping_every: Span::from_secs(5),
         dead_after: Span::from_secs(15),
+        silence: redflag::config::feeds::Silence::Off,
         reconnect_cap: Span::from_secs(30),
         topics: Vec::new(),
         fields: BTreeMap::new(),

@@ -11,6 +11,7 @@ use crate::model::time::Span;
 /// One feed, told apart by `kind`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "there are as many as there are feeds: a handful")]
 pub enum FeedConfig {
     Concedus(ConcedusConfig),
     Jsonl(JsonlConfig),
@@ -51,12 +52,63 @@ pub struct ConcedusConfig {
     /// The longest wait between two tries to connect.
     #[serde(default = "reconnect_cap")]
     pub reconnect_cap: Span,
+    /// After how much silence of a feed that is connected somebody is told: `learned` (from the hours of the last four weeks), `off`, or
+    /// a time.
+    #[serde(default)]
+    pub silence: Silence,
     /// Topic names that rules may use beyond the known ones.
     #[serde(default)]
     pub topics: Vec<String>,
     /// Fields that rules may use beyond the known ones, by topic.
     #[serde(default)]
     pub fields: BTreeMap<String, Vec<String>>,
+}
+
+/// When a silent feed is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Silence {
+    #[default]
+    Learned,
+    Off,
+    After(Span),
+}
+
+impl Serialize for Silence {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Learned => serializer.serialize_str("learned"),
+            Self::Off => serializer.serialize_str("off"),
+            Self::After(span) => span.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Silence {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "learned" => Ok(Self::Learned),
+            "off" => Ok(Self::Off),
+            time => match time.parse::<Span>() {
+                Ok(span) if !span.get().is_zero() => Ok(Self::After(span)),
+                _ => Err(serde::de::Error::custom(format!("`{text}` is neither `learned` nor `off` nor a time such as 2h"))),
+            },
+        }
+    }
+}
+
+impl JsonSchema for Silence {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Silence".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^(learned|off|[0-9]+ ?(ms|s|m|h|d))$",
+            "description": "`learned`, `off`, or a time such as 2h"
+        })
+    }
 }
 
 /// `getLastMessages` after each connect.

@@ -1,4 +1,4 @@
-//! Feeds that are away: a connection that stays lost is an alarm, and its return is told as well.
+//! Feeds that are away: a connection that stays lost is an alarm, a refused login is another, and the end of each is told as well.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,11 @@ pub const PATIENCE: Span = Span::from_secs(600);
 
 /// Since when feeds are away.
 #[derive(Debug, Default)]
-pub struct Absence(HashMap<FeedName, Away>);
+pub struct Absence {
+    away: HashMap<FeedName, Away>,
+    /// Logins that are refused; an unreachable provider in between changes nothing about that.
+    refused: HashMap<FeedName, Timestamp>,
+}
 
 #[derive(Debug)]
 struct Away {
@@ -28,13 +32,38 @@ struct Away {
 impl Absence {
     /// The connection is lost; further tries that fail change nothing but the reason.
     pub fn lost(&mut self, feed: &FeedName, at: Timestamp, reason: &str) {
-        let away = self.0.entry(feed.clone()).or_insert_with(|| Away { since: at, reason: String::new(), told: false });
+        let away = self.away.entry(feed.clone()).or_insert_with(|| Away { since: at, reason: String::new(), told: false });
         reason.clone_into(&mut away.reason);
     }
 
+    /// The login is refused: told once, until it works again.
+    pub fn refused(&mut self, feed: &FeedName, at: Timestamp, status: u16) -> Option<Alarm> {
+        if self.refused.contains_key(feed) {
+            return None;
+        }
+        self.refused.insert(feed.clone(), at);
+        let key = format!("login {feed} {at}");
+        Some(
+            Alarm::new(key, Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))
+                .note("No events arrive until it is mended. redflag tries again after 30 s, 2, 10 and then every 30 minutes, so that the account is not locked.")
+                .note("Check user name and password with the provider. The password is read anew at each try; nothing has to be restarted."),
+        )
+    }
+
     /// It is back: told if its absence was.
-    pub fn connected(&mut self, feed: &FeedName, at: Timestamp) -> Option<Alarm> {
-        let away = self.0.remove(feed).filter(|away| away.told)?;
+    pub fn connected(&mut self, feed: &FeedName, at: Timestamp) -> Vec<Alarm> {
+        let login = self.refused.remove(feed).map(|since| {
+            let key = format!("login works {feed} {at}");
+            Alarm::new(key, Severity::Info, format!("Feed {feed}: the login works again")).note(format!(
+                "It was refused for {} minutes. What was sent meanwhile is being asked for.",
+                (at - since).num_minutes()
+            ))
+        });
+        login.into_iter().chain(self.returned(feed, at)).collect()
+    }
+
+    fn returned(&mut self, feed: &FeedName, at: Timestamp) -> Option<Alarm> {
+        let away = self.away.remove(feed).filter(|away| away.told)?;
         let key = format!("back {feed} {at}");
         Some(Alarm::new(key, Severity::Info, format!("Feed {feed} is connected again")).note(format!(
             "It was away for {} minutes. What it sent meanwhile is being asked for.",
@@ -44,7 +73,7 @@ impl Absence {
 
     /// Alarms about feeds that have been away for too long, each once.
     pub fn due(&mut self, now: Timestamp) -> Vec<Alarm> {
-        let long = self.0.iter_mut().filter(|(_, away)| !away.told && away.since + PATIENCE.delta() <= now);
+        let long = self.away.iter_mut().filter(|(_, away)| !away.told && away.since + PATIENCE.delta() <= now);
         long.map(|(feed, away)| {
             away.told = true;
             let key = format!("away {feed} {}", away.since);
@@ -85,7 +114,18 @@ mod tests {
         let feed = FeedName::new("concedus");
         let mut absence = Absence::default();
         absence.lost(&feed, at(0), "refused");
-        assert!(absence.connected(&feed, at(5)).is_none());
+        assert!(absence.connected(&feed, at(5)).is_empty());
         assert!(absence.due(at(60)).is_empty());
+    }
+
+    #[test]
+    fn a_refused_login_is_told_once_and_so_is_its_end_whatever_lies_between() {
+        let feed = FeedName::new("concedus");
+        let mut absence = Absence::default();
+        assert_eq!(subjects(absence.refused(&feed, at(0), 401)), ["Feed concedus: the provider refuses our login (401)"]);
+        absence.lost(&feed, at(1), "timed out");
+        assert!(absence.refused(&feed, at(200), 403).is_none());
+        assert_eq!(subjects(absence.connected(&feed, at(205))), ["Feed concedus: the login works again"]);
+        assert!(absence.refused(&feed, at(210), 401).is_some(), "another time is news");
     }
 }

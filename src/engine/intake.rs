@@ -1,19 +1,18 @@
 //! From signals to a batch of sequenced events: decoding, reconciling what a request brought, quarantine, books.
 
 mod requests;
+mod retry;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-mod retry;
-
 use self::requests::Requests;
 use crate::{
     alerts::Alarm,
     decode::{Decoded, Decoder},
-    engine::{absence::Absence, leak::Leak},
+    engine::{absence::Absence, leak::Leak, rhythm::Rhythm},
     model::{
         books::{Books, Seam},
         event::{Element, Event, Frame, Quarantined},
@@ -69,6 +68,7 @@ pub struct Intake {
     strange: BTreeSet<TopicName>,
     requests: Requests,
     absence: Absence,
+    rhythm: Rhythm,
     last: Seq,
     clock: Arc<dyn Clock>,
     ids: Ids,
@@ -99,6 +99,7 @@ impl Intake {
             strange: BTreeSet::new(),
             requests: Requests::default(),
             absence: Absence::default(),
+            rhythm: Rhythm::default(),
             last,
             clock,
             ids,
@@ -115,9 +116,32 @@ impl Intake {
         matches!(signal, Signal::RequestOpened { .. } | Signal::Answered { .. })
     }
 
-    /// Alarms that fall due by the clock alone.
-    pub fn look_around(&mut self, batch: &mut Batch) {
-        batch.alarms.extend(self.absence.due(self.clock.now()));
+    /// Which feeds are expected to be heard.
+    #[must_use]
+    pub fn listening(self, rhythm: Rhythm) -> Self {
+        Self { rhythm, ..self }
+    }
+
+    /// Alarms that fall due by the clock alone, or end with what has come.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub fn look_around(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for (feed, topics) in &batch.latest {
+            if let Some(at) = topics.values().max() {
+                batch.alarms.extend(self.rhythm.heard(feed, *at));
+            }
+        }
+        batch.alarms.extend(self.absence.due(now));
+        batch.alarms.extend(self.rhythm.due(now, self.journal.as_ref())?);
+        Ok(())
+    }
+
+    /// When something falls due by the clock alone, if that is known.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Timestamp> {
+        self.rhythm.next_look()
     }
 
     /// Takes one signal into the batch.
@@ -153,7 +177,7 @@ impl Intake {
                 requests::unproven(Gap { feed, topics, from: since, until, found_at, reason }, batch);
             }
             Signal::Position { feed, position } => drop(batch.positions.insert(feed, position)),
-            Signal::Topics { feed, available, enabled } => {
+            Signal::Topics { feed, available, enabled, .. } => {
                 tracing::info!(%feed, available = available.join(" "), enabled = enabled.join(" "), "the provider named its topics");
             }
             Signal::Ended { feed } => tracing::info!(%feed, "the feed has ended"),
@@ -280,14 +304,17 @@ impl Intake {
         self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
         match state {
             // The source has logged these with all that it knows.
-            Connection::Connected => batch.alarms.extend(self.absence.connected(feed, at)),
-            Connection::Lost { reason } => self.absence.lost(feed, at, reason),
+            Connection::Connected => {
+                self.rhythm.connected(feed, at);
+                batch.alarms.extend(self.absence.connected(feed, at));
+            }
+            Connection::Lost { reason } => {
+                self.rhythm.lost(feed);
+                self.absence.lost(feed, at, reason);
+            }
             Connection::LoginRefused { status } => {
-                batch.alarms.push(
-                    Alarm::new(format!("login {feed}"), Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))
-                        .note("No events arrive until it is mended. redflag tries again after 30 s, 2, 10 and 30 minutes, so that the account is not locked.")
-                        .note("Check user name and password with the provider."),
-                );
+                self.rhythm.lost(feed);
+                batch.alarms.extend(self.absence.refused(feed, at, *status));
             }
         }
     }

@@ -15,10 +15,12 @@ mod pipeline;
 pub mod reconcile;
 pub mod rehearse;
 pub mod reload;
+mod rhythm;
 pub mod samples;
 pub mod scout;
 mod senders;
 mod service;
+mod topics;
 mod warden;
 
 pub use last_good::kept_configuration;

@@ -25,6 +25,7 @@ use super::{
     intake::{Batch, Intake},
     leak::Leak,
     scout::Found,
+    topics::Topics,
 };
 use crate::{
     alerts::{Alarm, Alarms, Desk, Judged, Routes},
@@ -39,7 +40,6 @@ use crate::{
         severity::Severity,
         signal::{Heard, Latest, Signal},
         time::Clock,
-        topic,
         turn::{self, Effects, Turn},
         verdict::{Judgement, UndecidedKind, Verdict},
     },
@@ -108,6 +108,7 @@ pub struct Pipeline {
     parts: Parts,
     evaluator: Evaluator,
     arrived: VecDeque<Heard>,
+    topics: Topics,
     feeds_ended: bool,
     /// What the next turn commits beside its batch.
     effects: Effects,
@@ -136,6 +137,7 @@ impl Pipeline {
             parts,
             evaluator,
             arrived: VecDeque::with_capacity(BATCH),
+            topics: Topics::default(),
             feeds_ended: false,
             effects: Effects::default(),
             judged_books: Books::default(),
@@ -196,7 +198,7 @@ impl Pipeline {
                     self.wait(&stop).await;
                 }
                 self.take_arrived(&mut batch, false)?;
-                self.parts.intake.look_around(&mut batch);
+                self.parts.intake.look_around(&mut batch)?;
                 self.take_wanted(&mut batch)?;
                 self.end_quiet_periods();
                 continue;
@@ -219,7 +221,7 @@ impl Pipeline {
                 self.judge(&events, None);
             }
             self.obey_all();
-            self.parts.intake.look_around(&mut next);
+            self.parts.intake.look_around(&mut next)?;
             self.take_wanted(&mut next)?;
             self.end_quiet_periods();
             self.parts.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());
@@ -237,7 +239,8 @@ impl Pipeline {
             return;
         }
         let now = self.parts.clock.now();
-        let next = self.parts.desk.next_end().into_iter().chain(self.again.next_trial()).min();
+        let next =
+            self.parts.desk.next_end().into_iter().chain(self.again.next_trial()).chain(self.parts.intake.next_look()).min();
         let pause = next.map_or(IDLE_TICK, |end| (end - now).to_std().unwrap_or(Duration::ZERO).min(IDLE_TICK));
         let mut frames = Vec::new();
         tokio::select! {
@@ -274,8 +277,8 @@ impl Pipeline {
                 self.parts.intake.put_back(heard);
                 return Ok(());
             }
-            if let Signal::Topics { feed, enabled, .. } = &heard.signal {
-                self.compare_topics(feed, enabled);
+            if let Signal::Topics { feed, enabled, before, .. } = &heard.signal {
+                self.compare_topics(feed, enabled, before.as_deref());
             }
             if matches!(heard.signal, Signal::Frame(_)) && self.parts.leak.drops(Seam::Socket) {
                 continue;
@@ -297,31 +300,11 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A rule on a topic that is never sent can't alert, and an enabled topic without a rule is watched by nobody: both are said.
-    fn compare_topics(&mut self, feed: &FeedName, enabled: &[String]) {
-        if enabled.is_empty() {
-            return;
-        }
-        let canonical = |name: &String| topic::find(name).map_or_else(|| name.clone(), |topic| topic.name.to_owned());
-        let enabled: BTreeSet<String> = enabled.iter().map(canonical).collect();
+    fn compare_topics(&mut self, feed: &FeedName, enabled: &[String], before: Option<&[String]>) {
         let rules = self.parts.generation.rules.iter().filter(|rule| rule.card.stage.runs());
         let wanted: BTreeSet<String> = rules.flat_map(|rule| rule.card.on.iter().map(ToString::to_string)).collect();
-        let unsent: Vec<&str> = wanted.difference(&enabled).map(String::as_str).collect();
-        let unwatched: Vec<&str> = enabled.difference(&wanted).map(String::as_str).collect();
-        if !unsent.is_empty() {
-            let topics = unsent.join(", ");
-            tracing::warn!(%feed, topics, "rules wait for topics that the provider has not enabled");
-            let alarm = Alarm::new(
-                format!("topics {feed} {topics}"),
-                Severity::High,
-                format!("Feed {feed}: rules wait for topics that are not enabled: {topics}"),
-            )
-            .note("The provider says that it does not send these topics to this account, so the rules on them can't alert.")
-            .note("Ask the provider to enable them, or retire the rules.");
+        for alarm in self.topics.named(feed, enabled, before, &wanted, self.parts.latest.len()) {
             self.alarm(&alarm);
-        }
-        if !unwatched.is_empty() {
-            tracing::warn!(%feed, topics = unwatched.join(", "), "the provider sends topics that no rule watches");
         }
     }
 

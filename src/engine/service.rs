@@ -25,6 +25,7 @@ use super::{
     leak::Leak,
     pipeline::{BATCH, Control, Parts, Pipeline, first_asked},
     reload::{ReloadError, Reloader, Report, Request},
+    rhythm::Rhythm,
     scout::{self, Found, Ground},
     senders::ChannelSender,
     warden::Warden,
@@ -32,7 +33,7 @@ use super::{
 use crate::{
     alerts::{Alarm, Alarms, Desk, Routes, Way},
     channels::{self, Channel, ChannelError, beat::Beat},
-    config::{ChannelConfig, Config, FeedConfig, secret::SecretError},
+    config::{self, ChannelConfig, Config, FeedConfig, secret::SecretError},
     decode::{self, Decoder},
     model::{
         ids::{Ids, Seq},
@@ -218,7 +219,8 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
             Arc::clone(&metrics),
             meters.clone(),
             leak.clone(),
-        ),
+        )
+        .listening(Rhythm::new(config.feeds.iter().filter_map(expected))),
         desk: Desk::new(config.environment.as_str(), journal.quiet_periods()?),
         alarms: Alarms::new(config.environment.as_str(), config.operators.send_to.clone()),
         routes,
@@ -520,6 +522,14 @@ fn declared_topics(feed: &FeedConfig) -> &[String] {
     match feed {
         FeedConfig::Concedus(feed) => &feed.topics,
         FeedConfig::Jsonl(feed) => &feed.topics,
+    }
+}
+
+/// Feeds that have a rhythm; a file has none.
+fn expected((name, feed): (&FeedName, &FeedConfig)) -> Option<(FeedName, config::feeds::Silence)> {
+    match feed {
+        FeedConfig::Concedus(feed) => Some((name.clone(), feed.silence)),
+        FeedConfig::Jsonl(_) => None,
     }
 }
 

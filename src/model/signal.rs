@@ -109,6 +109,8 @@ pub enum Signal {
         feed: FeedName,
         available: Vec<String>,
         enabled: Vec<String>,
+        /// What it had named last, in this process or an earlier one.
+        before: Option<Vec<String>>,
     },
     /// A source with an end (a file, standard input) has reached it.
     Ended {

@@ -203,6 +203,10 @@ impl Journal for SqliteStore {
         self.reader().has_live(feed, topics, from, until)
     }
 
+    fn hours_heard(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
+        self.reader().hours_heard(feed, since)
+    }
+
     fn quarantined_before(&self, feed: &FeedName, digest: &Digest) -> Result<bool, StoreError> {
         self.reader().quarantined_before(feed, digest)
     }

@@ -122,6 +122,12 @@ pub trait Journal: Send + Sync {
     /// When the store can't be read.
     fn has_live(&self, feed: &FeedName, topics: &[&str], from: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
 
+    /// The hours since then in which events of this feed were journaled, in order.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn hours_heard(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<Timestamp>, StoreError>;
+
     /// Whether bytes of this feed with this digest were set aside before.
     ///
     /// # Errors

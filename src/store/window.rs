@@ -119,6 +119,15 @@ impl Reader {
         })
     }
 
+    pub(super) fn hours_heard(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
+        self.with("reading when a feed was heard", |connection| {
+            connection
+                .prepare_cached("SELECT DISTINCT hour FROM books WHERE hour >= ?2 AND feed = ?1 AND journaled > 0 ORDER BY hour")?
+                .query_map(params![feed.as_str(), since.timestamp_micros()], |row| Ok(row.get::<_, At>(0)?.0))?
+                .collect()
+        })
+    }
+
     pub(super) fn quarantined_before(&self, feed: &FeedName, digest: &Digest) -> Result<bool, StoreError> {
         self.with("looking for quarantined bytes", |connection| {
             connection

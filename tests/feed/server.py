@@ -10,12 +10,14 @@ Auth:     POST /v2/auth/token    {"username", "password"} -> {"accessToken", "ex
 Socket:   GET  /ws/connect       Authorization: Bearer; 401 for an unknown or expired token
 Control:  POST /control/send     body = one frame, sent as it is (?kind=binary; ?kind=missed: only kept, as if nobody had listened;
                                  ?kind=unkept: damaged on the way, so getLastMessages does not bring it)
-          POST /control/lines    every line of the body is one frame
+          POST /control/lines    every line of the body is one frame (?kind=missed as above)
           POST /control/drop     cuts every open socket without a close
           POST /control/close    closes every open socket with ?code=1001
           POST /control/forget   getLastMessages brings nothing of what was sent so far
-          POST /control/set      ?reply=, ?topics=, ?refuse= as the flags below
+          POST /control/set      ?reply=, ?topics=, ?refuse=, ?cap= as the flags below; ?closed=1: sockets are answered with 503;
+                                 ?token=401|429|500|html|hang: what the token endpoints answer instead; ?token=ok ends that
           GET  /control/stats
+          GET  /control/kept     [[moment in Unix seconds, text], …]
 
 Whatever was sent (or missed) is kept for getLastMessages. The process ends when its standard input does.
 """
@@ -25,6 +27,7 @@ import asyncio
 import json
 import os
 import pathlib
+import random
 import secrets
 import sys
 import threading
@@ -55,10 +58,14 @@ class Feed:
         self.refuse = options.refuse
         self.reply = options.reply
         self.topics = options.topics
+        self.cap = options.cap
+        self.closed = False
+        self.token_fault = "ok"
         self.stats = {
             "tokens": 0, "refreshes": 0, "refused_logins": 0, "connects": 0, "refused_upgrades": 0,
-            "sent": 0, "expired": 0, "requests": [], "user_fields": [],
+            "sent": 0, "expired": 0, "requests": [], "user_fields": [], "token_times": [], "socket_gaps": [],
         }
+        self.ended_at = None
         self.loop = None
 
     def count(self, name, by=1):
@@ -70,7 +77,7 @@ class Feed:
             access = secrets.token_urlsafe(24)
             expiry = time.time() + self.options.token_life
             self.tokens[access] = expiry
-            answer = {"accessToken": access, "exp": int(expiry)}
+            answer = {"accessToken": access, "exp": int(expiry + self.options.skew)}
             if not self.options.no_refresh:
                 refresh = secrets.token_urlsafe(24)
                 self.refresh_tokens.add(refresh)
@@ -108,6 +115,9 @@ class Http(BaseHTTPRequestHandler):
             if left is None:
                 return self.answer(401, {"error": "Invalid request"})
             return self.answer(200, {"exp": int(time.time() + left)})
+        if path == "/control/kept":
+            with feed.lock:
+                return self.answer(200, [[moment.timestamp(), text] for moment, text in feed.kept])
         if path == "/control/stats":
             with feed.lock:
                 return self.answer(200, {**feed.stats, "open": len(feed.open), "kept": len(feed.kept)})
@@ -117,6 +127,12 @@ class Http(BaseHTTPRequestHandler):
         feed, url = self.feed, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if url.path in ("/v2/auth/token", "/v2/auth/refresh"):
+            with feed.lock:
+                feed.stats["token_times"].append(time.time())
+                fault = feed.token_fault
+            if fault != "ok":
+                return self.token_trouble(fault)
         if url.path == "/v2/auth/token":
             return self.token(body)
         if url.path == "/v2/auth/refresh":
@@ -129,6 +145,10 @@ class Http(BaseHTTPRequestHandler):
                 return self.answer(200, {"sent": 0})
             frames = [body if kind == "binary" else body.decode()]
             return self.answer(200, {"sent": self.on_loop(send(feed, frames, keep=kind != "unkept"))})
+        if url.path == "/control/lines" and query.get("kind") == "missed":
+            with feed.lock:
+                feed.kept.extend((datetime.now(timezone.utc), line) for line in body.decode().splitlines())
+            return self.answer(200, {"sent": 0})
         if url.path == "/control/lines":
             return self.answer(200, {"sent": self.on_loop(send(feed, body.decode().splitlines()))})
         if url.path == "/control/drop":
@@ -144,8 +164,24 @@ class Http(BaseHTTPRequestHandler):
                 feed.reply = query.get("reply", feed.reply)
                 feed.topics = query.get("topics", feed.topics)
                 feed.refuse = int(query.get("refuse", feed.refuse))
+                feed.cap = int(query.get("cap", feed.cap))
+                feed.closed = query.get("closed", "1" if feed.closed else "0") == "1"
+                feed.token_fault = query.get("token", feed.token_fault)
             return self.answer(200, {})
         return self.answer(404, {"code": "404", "info": "", "reason": "no such place"})
+
+    def token_trouble(self, fault):
+        if fault == "hang":
+            time.sleep(60)
+            return None
+        if fault == "html":
+            page = b"<html><body>maintenance</body></html>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            return self.wfile.write(page)
+        return self.answer(int(fault), {"code": fault, "info": "", "reason": "as asked for"})
 
     def token(self, body):
         feed, options = self.feed, self.feed.options
@@ -221,6 +257,8 @@ def upgrade(feed):
     def check(connection, request):
         if urlsplit(request.path).path != "/ws/connect":
             return connection.respond(404, "no such place\n")
+        if feed.closed:
+            return connection.respond(503, "closed\n")
         if feed.life_left(request.headers.get("Authorization")) is None:
             feed.count("refused_upgrades")
             return connection.respond(401, "unauthorised\n")
@@ -234,6 +272,8 @@ async def serve_socket(feed, socket):
     with feed.lock:
         feed.open.add(socket)
         feed.stats["connects"] += 1
+        if feed.ended_at is not None and len(feed.open) == 1:
+            feed.stats["socket_gaps"].append(time.time() - feed.ended_at)
         play, feed.played = not feed.played, True
     watch = asyncio.create_task(close_when_expired(feed, socket, left)) if feed.options.close_when_expired else None
     try:
@@ -251,10 +291,11 @@ async def serve_socket(feed, socket):
             watch.cancel()
         with feed.lock:
             feed.open.discard(socket)
+            feed.ended_at = time.time()
 
 
 async def close_when_expired(feed, socket, left):
-    await asyncio.sleep(left)
+    await asyncio.sleep(max(0.0, left + feed.options.expiry_offset))
     feed.count("expired")
     await socket.close(4001, "token expired")
 
@@ -298,11 +339,15 @@ def past_messages(feed, request):
     topics = request.get("topics") or []
     with feed.lock:
         kept = list(feed.kept)
+        feed.stats["answers"] = feed.stats.get("answers", 0) + 1
     chosen = [text for moment, text in kept if since is None or moment >= since]
     if topics:
         chosen = [text for text in chosen if read_object(text).get("topic") in topics]
-    count = min(request.get("count", 100), feed.options.cap)
-    return chosen[-count:] if count else []
+    count = min(request.get("count", 100), feed.cap)
+    chosen = chosen[-count:] if count else []
+    if feed.options.shuffle:
+        random.shuffle(chosen)
+    return chosen
 
 
 async def main():
@@ -317,6 +362,9 @@ async def main():
     parser.add_argument("--samples", help="a folder; its *.json are played verbatim to the first socket")
     parser.add_argument("--reply", choices=REPLIES, default="array", help="shape of getLastMessages' answer")
     parser.add_argument("--topics", choices=TOPIC_REPLIES, default="texts", help="shape of the topic lists")
+    parser.add_argument("--skew", type=float, default=0.0, help="seconds by which exp runs ahead of the truth")
+    parser.add_argument("--expiry-offset", type=float, default=0.0, help="seconds by which a socket ends after its token")
+    parser.add_argument("--shuffle", action="store_true", help="past messages come in any order")
     parser.add_argument("--cap", type=int, default=1000, help="no answer holds more messages")
     feed = Feed(parser.parse_args())
     feed.loop = asyncio.get_running_loop()

@@ -198,6 +198,7 @@ fn config(dir: &Path, simulator: &Simulator, catchers: &catcher::Catchers) -> an
         attachment_limit: ByteSize(4096),
         ping_every: Span::from_secs(5),
         dead_after: Span::from_secs(15),
+        silence: crate::config::feeds::Silence::Off,
         reconnect_cap: Span::from_secs(30),
         topics: Vec::new(),
         fields: BTreeMap::new(),

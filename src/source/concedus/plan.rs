@@ -54,6 +54,9 @@ struct Owed {
     told: BTreeMap<String, Timestamp>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     wraps: bool,
+    /// As the provider named them last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enabled: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +84,7 @@ pub(super) struct Plan {
     noted: Owed,
     /// What was heard before this connection.
     heard: Latest,
-    /// As the provider named them last.
+    /// As the provider named them at this connect, or the one before where it does not.
     enabled: Vec<String>,
     queue: VecDeque<Search>,
     current: Option<Search>,
@@ -117,6 +120,7 @@ impl Plan {
             Err(error) => tracing::error!(%error, "what this feed owes can't be read back; going on from what was last heard"),
         }
         self.provider.wraps = self.owed.wraps;
+        self.owed.enabled.clone_into(&mut self.enabled);
         self.noted = self.owed.clone();
     }
 
@@ -184,9 +188,14 @@ impl Plan {
         self.provider.wraps
     }
 
-    /// The provider named the topics that it sends.
-    pub(super) fn topics(&mut self, enabled: &[String]) {
+    /// The provider named the topics that it sends. Answers what it named before, if it ever did.
+    pub(super) fn topics(&mut self, enabled: &[String]) -> Option<Vec<String>> {
         enabled.clone_into(&mut self.enabled);
+        if enabled.is_empty() {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.owed.enabled, enabled.to_vec());
+        Some(before).filter(|before| !before.is_empty())
     }
 
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Ask> {

@@ -325,9 +325,6 @@ impl<'a> Session<'a> {
             // A late list that does not say which it is.
             _ => return Ok(()),
         }
-        if let Some(enabled) = &self.topics.1 {
-            self.plan.topics(enabled);
-        }
         if of == asked { self.close_request(Answer::None).await } else { Ok(()) }
     }
 
@@ -389,7 +386,8 @@ impl<'a> Session<'a> {
                 if self.topics != (None, None) {
                     let (available, enabled) = std::mem::take(&mut self.topics);
                     let (available, enabled) = (available.unwrap_or_default(), enabled.unwrap_or_default());
-                    self.pass(Signal::Topics { feed: self.feed.clone(), available, enabled }).await?;
+                    let before = self.plan.topics(&enabled);
+                    self.pass(Signal::Topics { feed: self.feed.clone(), available, enabled, before }).await?;
                 }
             }
             Ask::PastMessages(request) => {

@@ -14,6 +14,7 @@ fn heard(topics: &[(&str, i64)]) -> Latest {
 fn plan(start_from: StartFrom, enabled: &[&str]) -> Plan {
     let mut plan = Plan::new(BackfillConfig { start_from, ..BackfillConfig::default() });
     plan.topics(&enabled.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    plan.noted = plan.owed.clone();
     plan
 }
 
@@ -104,7 +105,7 @@ fn what_is_owed_outlives_the_process_until_it_was_answered() {
     assert_eq!(plan.position(), None);
     plan.connecting(heard(&[("identResult", 60)]), at(90));
     let position = plan.position().unwrap();
-    assert_eq!(position, r#"{"since":"2023-11-14T23:03:20Z","known":"2023-11-14T23:13:20Z"}"#);
+    assert_eq!(position, r#"{"since":"2023-11-14T23:03:20Z","known":"2023-11-14T23:13:20Z","enabled":["identResult"]}"#);
     assert_eq!(plan.position(), None, "once is enough");
     // Killed before the answer, but after live events.
     let mut plan = self::plan(StartFrom::Now, &["identResult"]);
@@ -112,7 +113,7 @@ fn what_is_owed_outlives_the_process_until_it_was_answered() {
     plan.connecting(heard(&[("identResult", 91)]), at(92));
     assert_eq!(plan.position(), None, "the journal has it");
     assert_eq!(answer_all(&mut plan), [("identResult".to_owned(), at(50))]);
-    assert_eq!(plan.position().as_deref(), Some(r#"{"wraps":true}"#));
+    assert_eq!(plan.position().as_deref(), Some(r#"{"wraps":true,"enabled":["identResult"]}"#));
 }
 
 #[test]

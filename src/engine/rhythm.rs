@@ -1,0 +1,204 @@
+//! Feeds that fall silent: connected, and sending nothing at hours at which they usually do.
+//!
+//! A feed's rhythm is learned from the hours in which its events were journaled over the last four weeks, by the hour of the week: nights
+//! and weekends are part of it. Until two weeks are known nothing is said; a fixed time may be set instead.
+
+use std::collections::HashMap;
+
+use chrono::{Datelike, TimeDelta, Timelike};
+
+use crate::{
+    alerts::Alarm,
+    config::feeds::Silence,
+    model::{names::FeedName, severity::Severity, time::Timestamp},
+    store::{Journal, StoreError},
+};
+
+/// How far back a rhythm is learned from.
+const WEEKS: i64 = 4;
+/// Silent hours of those that usually are not, until it is told.
+const SILENT_HOURS: usize = 2;
+const HOURS_OF_A_WEEK: usize = 7 * 24;
+
+/// The rhythm of each feed, and when it was last heard.
+#[derive(Debug, Default)]
+pub struct Rhythm(HashMap<FeedName, Feed>);
+
+#[derive(Debug)]
+struct Feed {
+    silence: Silence,
+    /// Counts from the connect as well: before it nothing could be heard.
+    last: Option<Timestamp>,
+    told: bool,
+    connected: bool,
+    usual: Option<Usual>,
+    /// The hour for which it was learned.
+    learned: Option<i64>,
+}
+
+/// In how many of the weeks each hour of the week had events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Usual {
+    weeks: i64,
+    hours: Vec<i64>,
+}
+
+impl Rhythm {
+    #[must_use]
+    pub fn new(feeds: impl IntoIterator<Item = (FeedName, Silence)>) -> Self {
+        let feed = |silence| Feed { silence, last: None, told: false, connected: false, usual: None, learned: None };
+        Self(feeds.into_iter().map(|(name, silence)| (name, feed(silence))).collect())
+    }
+
+    pub fn connected(&mut self, feed: &FeedName, at: Timestamp) {
+        if let Some(feed) = self.0.get_mut(feed) {
+            feed.connected = true;
+            // One that was told to be silent is, until it is heard.
+            if !feed.told {
+                feed.last = Some(at);
+            }
+        }
+    }
+
+    pub fn lost(&mut self, feed: &FeedName) {
+        if let Some(feed) = self.0.get_mut(feed) {
+            feed.connected = false;
+        }
+    }
+
+    /// It was heard live. Says so if its silence was told.
+    pub fn heard(&mut self, name: &FeedName, at: Timestamp) -> Option<Alarm> {
+        let feed = self.0.get_mut(name)?;
+        let before = feed.last.replace(at);
+        if !std::mem::take(&mut feed.told) {
+            return None;
+        }
+        let silent = before.map_or(0, |before| (at - before).num_minutes());
+        Some(
+            Alarm::new(format!("heard {name} {at}"), Severity::Info, format!("Feed {name} is heard again"))
+                .note(format!("It was silent for {silent} minutes.")),
+        )
+    }
+
+    /// When something may fall due next; none when only by the hour.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Timestamp> {
+        let waits = self.0.values().filter(|feed| feed.connected && !feed.told);
+        waits
+            .filter_map(|feed| match feed.silence {
+                Silence::After(span) => feed.last.map(|last| last + span.delta()),
+                Silence::Learned | Silence::Off => None,
+            })
+            .min()
+    }
+
+    /// Alarms about feeds that are silent for too long, each once.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub fn due(&mut self, now: Timestamp, journal: &dyn Journal) -> Result<Vec<Alarm>, StoreError> {
+        let mut alarms = Vec::new();
+        for (name, feed) in &mut self.0 {
+            let Some(last) = feed.last.filter(|_| feed.connected && !feed.told) else { continue };
+            let silent = match feed.silence {
+                Silence::Off => false,
+                Silence::After(span) => last + span.delta() <= now,
+                Silence::Learned => {
+                    let hour = hour_of(now);
+                    if hour_of(last) + 1 >= hour {
+                        continue;
+                    }
+                    if feed.learned != Some(hour) {
+                        let since = now - TimeDelta::weeks(WEEKS);
+                        feed.usual = learn(&journal.hours_heard(name, since)?, last);
+                        feed.learned = Some(hour);
+                    }
+                    feed.usual.as_ref().is_some_and(|usual| usual.missed(last, now) >= SILENT_HOURS)
+                }
+            };
+            if silent {
+                feed.told = true;
+                alarms.push(silent_alarm(name, last, now));
+            }
+        }
+        Ok(alarms)
+    }
+}
+
+fn silent_alarm(name: &FeedName, last: Timestamp, now: Timestamp) -> Alarm {
+    let minutes = (now - last).num_minutes();
+    tracing::warn!(feed = %name, minutes, "the feed is connected and silent, beyond its usual rhythm");
+    Alarm::new(format!("silent {name} {last}"), Severity::High, format!("Feed {name} is silent beyond its usual rhythm"))
+        .note(format!("The connection stands, but no event has come for {minutes} minutes."))
+        .note("Perhaps nothing happened. Perhaps the provider no longer sends: ask it, or look into its portal.")
+        .note("What is usual is learned from the last four weeks; `silence` in the feed's section fixes it or switches this off.")
+}
+
+/// From the hours in which events were journaled, up to the last time that it was heard.
+fn learn(hours: &[Timestamp], last: Timestamp) -> Option<Usual> {
+    let first = hours.first()?;
+    let weeks = (last - first).num_days() / 7;
+    if weeks < 2 {
+        return None;
+    }
+    let mut usual = vec![0; HOURS_OF_A_WEEK];
+    let from = last - TimeDelta::weeks(weeks);
+    for hour in hours.iter().filter(|hour| **hour >= from) {
+        usual[hour_of_week(*hour)] += 1;
+    }
+    Some(Usual { weeks, hours: usual })
+}
+
+impl Usual {
+    /// Full hours after `last` and before `now` that usually have events: in all weeks but one, and in two at least.
+    fn missed(&self, last: Timestamp, now: Timestamp) -> usize {
+        let hours = hour_of(last) + 1..hour_of(now);
+        let usual = |hour: &i64| {
+            let at = Timestamp::from_timestamp(hour * 3_600, 0).unwrap_or(now);
+            self.hours[hour_of_week(at)] >= (self.weeks - 1).max(2)
+        };
+        hours.filter(usual).take(SILENT_HOURS).count()
+    }
+}
+
+fn hour_of(at: Timestamp) -> i64 {
+    at.timestamp().div_euclid(3_600)
+}
+
+fn hour_of_week(at: Timestamp) -> usize {
+    (at.weekday().num_days_from_monday() * 24 + at.hour()) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A Monday, midnight.
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_699_833_600 + hour * 3_600, 0).unwrap()
+    }
+
+    /// Weekdays from eight to six, for so many weeks.
+    fn office(weeks: i64) -> Vec<Timestamp> {
+        let days = (0..weeks * 7).filter(|day| day % 7 < 5);
+        days.flat_map(|day| (8..18).map(move |hour| at(day * 24 + hour))).collect()
+    }
+
+    #[test]
+    fn nights_and_weekends_are_usual_and_a_silent_morning_is_not() {
+        let hours = office(3);
+        let last = *hours.last().unwrap();
+        let usual = learn(&hours, last).unwrap();
+        let monday = 3 * 7 * 24;
+        assert_eq!(usual.missed(last, at(monday + 8)), 0, "the weekend");
+        assert_eq!(usual.missed(last, at(monday + 9)), 1);
+        assert_eq!(usual.missed(last, at(monday + 10)), 2);
+    }
+
+    #[test]
+    fn less_than_two_weeks_are_no_rhythm() {
+        let hours = office(1);
+        assert_eq!(learn(&hours, *hours.last().unwrap()), None);
+        assert_eq!(learn(&[], at(0)), None);
+    }
+}
