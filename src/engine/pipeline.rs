@@ -39,7 +39,7 @@ use crate::{
         names::{ChannelName, FeedName, TopicName},
         severity::Severity,
         signal::{Heard, Latest, Signal},
-        time::Clock,
+        time::{Clock, Timestamp},
         turn::{self, Effects, Turn},
         verdict::{Judgement, UndecidedKind, Verdict},
     },

@@ -17,6 +17,7 @@ mod kills;
 mod last_good;
 mod layering;
 mod mail;
+mod outages;
 mod packaging;
 mod parking;
 mod path;

@@ -43,7 +43,7 @@ impl Intake {
         for mut element in decoded.elements {
             element.late = true;
             // Meanwhile it may have come by another way.
-            element.maybe_repeat = self.journal.known_before(&frame.feed, &element.hash, at)?;
+            element.maybe_repeat = !self.journal.known_before(&frame.feed, &[element.hash], at)?.is_empty();
             element.warnings.push(format!(
                 "set aside as {} when it was received (quarantine {id}), and judged after all on {}",
                 wanted.reason.as_str(),
@@ -62,11 +62,11 @@ impl Intake {
     /// As [`Intake::append`], but it says nothing about when the feed was last heard.
     fn append_after_all(&mut self, element: Element, batch: &mut Batch) {
         let feed: FeedName = element.feed.clone();
-        let heard = batch.received.get(&feed).copied();
+        let latest = batch.latest.get(&feed).cloned();
         self.append(element, batch);
-        match heard {
-            Some(heard) => drop(batch.received.insert(feed, heard)),
-            None => drop(batch.received.remove(&feed)),
+        match latest {
+            Some(latest) => drop(batch.latest.insert(feed, latest)),
+            None => drop(batch.latest.remove(&feed)),
         }
     }
 }

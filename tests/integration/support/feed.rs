@@ -81,6 +81,17 @@ impl FeedServer {
         self.post("forget", "").await;
     }
 
+    /// One frame a line, which nobody hears.
+    pub async fn miss_lines(&self, frames: &str) {
+        self.post("lines?kind=missed", frames).await;
+    }
+
+    /// What it keeps for `getLastMessages`: moments in Unix seconds, and frames.
+    pub async fn kept(&self) -> Vec<(f64, String)> {
+        let url = format!("http://127.0.0.1:{}/control/kept", self.http);
+        self.client.get(url).send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
+    }
+
     /// Cuts every socket without a close.
     pub async fn drop_sockets(&self) {
         self.post("drop", "").await;

@@ -4,6 +4,7 @@ use anyhow::bail;
 
 use crate::harness::{Bench, Row};
 
+mod outage;
 pub mod r01;
 pub mod r02;
 pub mod r03;
@@ -14,6 +15,10 @@ pub mod r07;
 pub mod r08;
 pub mod r09;
 pub mod r10;
+pub mod r13;
+pub mod r14;
+pub mod r15;
+pub mod r16;
 pub mod r17;
 pub mod r18;
 pub mod r20;
@@ -47,6 +52,10 @@ pub async fn run(row: &str, bench: &Bench) -> anyhow::Result<Row> {
         "R21" => r21::run(bench).await,
         "R22" => r22::run(bench).await,
         one if one.starts_with(r21::ONE) => r21::one(&one[r21::ONE.len()..]),
+        "R13" => r13::run(bench).await,
+        "R14" => r14::run(bench).await,
+        "R15" => r15::run(bench).await,
+        "R16" => r16::run(bench).await,
         _ => bail!("there is no such row yet"),
     }
 }
