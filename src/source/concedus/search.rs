@@ -1,7 +1,6 @@
 //! The search for everything that one topic sent in a window. There is no `until`, and an answer says nothing about what it left out:
-//! a count that is not reached may be the provider's own cap. So an answer is believed to be whole when it is shorter than another that
-//! the provider gave, or reaches back to what
-//! the journal has from before the window's unknown part. Else `since` is
+//! a count that is not reached may be the provider's own cap. So an answer is believed to be whole when it reaches back to what the
+//! journal has from before the window's unknown part, or, where there is no such thing, when the provider gave a longer one before. Else `since` is
 //! bisected for the earliest answer that is whole; what lies before it is the gap.
 //!
 //! Pure: no clock, no socket. [`Search::request`] says what to ask; the answer comes to [`Search::answered`], [`Search::too_long`] or
@@ -134,10 +133,10 @@ impl Search {
                     }
                     return self.cut(number, count, now);
                 }
-                let believed = number < provider.largest || number < SMALLEST_CAP;
                 match self.ground {
-                    _ if believed => Next::Whole,
+                    _ if number < SMALLEST_CAP => Next::Whole,
                     Ground::Met => Next::Whole,
+                    Ground::None if number < provider.largest => Next::Whole,
                     Ground::None if provider.wraps => {
                         self.step = Step::Probe { number, all: false };
                         Next::Ask

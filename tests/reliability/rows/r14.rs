@@ -81,6 +81,11 @@ pub async fn reconcile(bench: &Bench, reply: &str, rounds: usize, heard: usize, 
         ..Plan::default()
     };
     let world = World::new(&bench.place(reply)?, plan).await?;
+    if reply == "unwrapped" {
+        // An empty answer of ordinary frames is nothing, and waited for in vain with each topic.
+        let text = std::fs::read_to_string(world.home.path("redflag.toml"))?;
+        world.home.write("redflag.toml", &text.replace("backfill = { ", r#"backfill = { timeout = "2s", "#))?;
+    }
     let daemon = world.home.start().await?;
     world.connected(&daemon).await?;
     outage::settled(&world).await?;
