@@ -48,7 +48,7 @@ struct Tally {
 
 pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     let world = World::new(&bench.place("world")?, Plan { channels: vec!["archive"], ..Plan::default() }).await?;
-    let (templates, before) = prepare(&world).await.context("preparing the stores")?;
+    let (templates, [before_clean, before_killed]) = prepare(&world).await.context("preparing the stores")?;
     let memory = tempfile::Builder::new().prefix("redflag-r04-").tempdir_in("/dev/shm")?;
     let halves: Vec<_> = (0..2_u64)
         .map(|half| {
@@ -69,7 +69,8 @@ pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     for number in 0..SERVED {
         let template = &templates[number % 2];
         let (mutated, what) = mutate(template, &mut random);
-        told += usize::from(served(&world, &mutated, &before).await.with_context(|| format!("trial {number}: {what}"))?);
+        let before = if number % 2 == 0 { &before_clean } else { &before_killed };
+        told += usize::from(served(&world, &mutated, before).await.with_context(|| format!("trial {number}: {what}"))?);
     }
     Ok(Row::new(
         IN_PROCESS + SERVED,
@@ -83,16 +84,16 @@ pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     ))
 }
 
-/// A store closed in order, one left by a kill; and what had arrived by then.
-async fn prepare(world: &World) -> anyhow::Result<(Vec<Template>, Vec<Received>)> {
+/// A store closed in order, one left by a kill; and what had arrived by then of each.
+async fn prepare(world: &World) -> anyhow::Result<(Vec<Template>, [Vec<Received>; 2])> {
     let daemon = world.home.start().await?;
     world.connected(&daemon).await?;
     world.send(60).await;
     world.drained(PATIENCE).await?;
+    let before_clean = world.received()?;
     // From here on the way out is blocked.
     let archive = world.home.path("archive");
-    let out = world.home.path("archive-of-before");
-    fs::rename(&archive, &out)?;
+    fs::rename(&archive, world.home.path("archive-of-before"))?;
     fs::write(&archive, "")?;
     world.send(60).await;
     judged(world, 120).await?;
@@ -102,6 +103,9 @@ async fn prepare(world: &World) -> anyhow::Result<(Vec<Template>, Vec<Received>)
     fs::create_dir(&archive)?;
     let daemon = world.home.start().await?;
     world.connected(&daemon).await?;
+    // What was owed goes out now.
+    world.drained(PATIENCE).await?;
+    let before_killed: Vec<Received> = before_clean.iter().cloned().chain(world.received()?).collect();
     fs::rename(&archive, world.home.path("archive-unused"))?;
     fs::write(&archive, "")?;
     world.send(40).await;
@@ -109,11 +113,8 @@ async fn prepare(world: &World) -> anyhow::Result<(Vec<Template>, Vec<Received>)
     daemon.kill().await?;
     let killed = tokio::task::block_in_place(|| template(world.home.data()))?;
     fs::remove_file(&archive)?;
-    fs::rename(&out, &archive)?;
-    let before = world.received()?;
-    ensure!(!before.is_empty() && !clean.owed.is_empty() && !killed.owed.is_empty(), "nothing is owed");
-    fs::remove_dir_all(&archive)?;
-    Ok((vec![clean, killed], before))
+    ensure!(!before_clean.is_empty() && !clean.owed.is_empty() && !killed.owed.is_empty(), "nothing is owed");
+    Ok((vec![clean, killed], [before_clean, before_killed]))
 }
 
 async fn judged(world: &World, count: u64) -> anyhow::Result<()> {
