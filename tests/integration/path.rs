@@ -33,7 +33,7 @@ const PAYLOAD: [&str; 6] = ["PERS_", "166956507", "Beirut", "Frankfurt", "CUS_",
 const PERSONAL: [&str; 3] = ["Beirut", "Frankfurt", "document says"];
 
 /// Credentials of every peer.
-const SECRETS: [&str; 4] = [PASSWORD, SIGNING, "a-secret-path", "feed-pass"];
+const SECRETS: [&str; 4] = [PASSWORD, SIGNING, "a-secret-path", "feeds-own-secret"];
 
 struct Scene {
     feed: FeedServer,
@@ -50,7 +50,7 @@ impl Scene {
             "3",
             "--close-when-expired",
             "--password",
-            "feed-pass",
+            "feeds-own-secret",
             "--samples",
             samples.to_str().unwrap(),
         ]);
@@ -59,7 +59,7 @@ impl Scene {
         // Whoever turns the log up must not get payloads by it.
         place.log_level = "trace";
         place.copy("rules", "rules");
-        place.write("feed-password", "feed-pass\n");
+        place.write("feed-password", "feeds-own-secret\n");
         place.write("mail-password", PASSWORD);
         place.write("chat-url", &sink.url(CHAT));
         place.write("cases-url", &sink.url(CASES));

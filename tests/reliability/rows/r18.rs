@@ -19,9 +19,17 @@ const UNKNOWN: usize = 100;
 /// An imbalance is told within this.
 const TOLD: Duration = Duration::from_mins(1);
 
-/// Frames that can't be decoded, each in its own way.
-const DAMAGED: [&str; 5] =
-    ["no JSON", "{\"topic\":\"identResult\"", "[1]", "{\"topic\":7}", "{\"topic\":\"identResult\",\"topic\":\"identResult\"}"];
+/// The n-th frame that can't be decoded, in one of five ways. Each is another: one that came before may be taken for a copy of it while a
+/// request for past messages is open.
+fn damaged(n: u64) -> String {
+    match n % 5 {
+        0 => format!("no JSON {n}"),
+        1 => format!(r#"{{"topic":"identResult","n":{n}"#),
+        2 => format!("[{n}]"),
+        3 => format!(r#"{{"topic":{n}}}"#),
+        _ => format!(r#"{{"topic":"identResult","topic":"{n}"}}"#),
+    }
+}
 
 pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     let events = bench.trials(EVENTS);
@@ -56,11 +64,10 @@ pub async fn balanced(bench: &Bench, events: usize) -> anyhow::Result<Counts> {
     for life in 0..lives {
         world.connected(&daemon).await?;
         // The provider does not keep what came to harm: it arrives before the kill, or never.
-        let damaged = BAD.min(events) / lives;
-        for n in 0..damaged {
-            world.feed.send_damaged(DAMAGED[n % DAMAGED.len()]).await;
+        for _ in 0..BAD.min(events) / lives {
+            world.feed.send_damaged(&damaged(bad)).await;
+            bad += 1;
         }
-        bad += damaged as u64;
         for n in 0..UNKNOWN.min(events) / lives {
             let frame = format!(r#"{{"topic":"unheardOf{}","life":{life},"n":{n}}}"#, n % 3);
             world.oracle.handed(&frame);
@@ -106,7 +113,7 @@ pub async fn told(bench: &Bench, seam: Seam) -> anyhow::Result<Duration> {
     daemon.ready(PATIENCE).await?;
     world.connected(&daemon).await?;
     let begun = Instant::now();
-    world.feed.send_damaged(DAMAGED[0]).await;
+    world.feed.send_damaged(&damaged(0)).await;
     world.send(10).await;
     let about = format!("({})", seam.as_str());
     let told = async || world.alarms().iter().any(|alarm| alarm.contains("do not balance") && alarm.contains(&about));
