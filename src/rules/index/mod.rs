@@ -48,15 +48,27 @@ impl TopicIndex {
         let weight = |guard: &Guard| guard.0.iter().map(|test| shared.get(test).copied().unwrap_or(0)).sum::<usize>();
         let chosen: Vec<(u32, Option<Guard>)> =
             guarded.iter().map(|(number, guards)| (*number, guards.iter().min_by_key(|guard| weight(guard)).cloned())).collect();
+        Self::keyed(known, &chosen)
+    }
+
+    /// One for each of a rule's guards, as if it were the key: any of them may become it among other rules.
+    #[cfg(test)]
+    pub fn each(topic: &str, rule: &CompiledRule, lists: &Lists) -> Vec<Self> {
+        let known = topic::find(topic).map_or(&[][..], |topic| topic.fields);
+        guards(topic, known, rule, lists).into_iter().map(|guard| Self::keyed(known, &[(0, Some(guard))])).collect()
+    }
+
+    /// Of rules, each with its number and its key.
+    fn keyed(known: &'static [Field], chosen: &[(u32, Option<Guard>)]) -> Self {
         let mut trie = Trie::default();
         let mut always = Vec::new();
-        for (number, guard) in &chosen {
+        for (number, guard) in chosen {
             match guard {
                 Some(guard) => guard.0.iter().for_each(|test| trie.add(test, *number)),
                 None => always.push(*number),
             }
         }
-        Self { known, trie, always, keys: chosen.into_iter().map(|(_, guard)| guard).collect() }
+        Self { known, trie, always, keys: chosen.iter().map(|(_, guard)| guard.clone()).collect() }
     }
 
     /// Adds the numbers of the rules that the event could concern, in ascending order.

@@ -42,6 +42,37 @@ fn a_rules_key_is_what_must_show_before_anything_can_fail() {
 }
 
 #[test]
+fn a_field_that_rules_share_is_no_key_where_an_entry_shows_a_rarer_one_behind_it() {
+    let lists = Lists::empty();
+    let asks = |topic: &str, name: &str, field: &str| {
+        let rules: Vec<_> = ["a", "b", "c"]
+            .map(|value| {
+                let script = format!(r#"event.mismatches.some(|m| m.{name} == "City" && m.{field} == "{value}")"#);
+                rule(&format!("fn when(event, settings) {{ {script} }}"), &Value::Null).unwrap()
+            })
+            .into();
+        let index = TopicIndex::new(topic, (0..).zip(&rules), &lists);
+        let found = |body: &str| {
+            let mut found = Vec::new();
+            index.candidates(&event(topic, serde_json::from_str(body).unwrap()), &mut found);
+            found
+        };
+        (
+            index.key(1).unwrap().to_string(),
+            found(r#"{"mismatches":[{"fieldName":"City","kycValue":"b"}]}"#),
+            found(r#"{"mismatches":[{"kycValue":"b"},7]}"#),
+        )
+    };
+    let (key, of_entry, of_no_map) = asks("mismatches", "fieldName", "kycValue");
+    assert_eq!(key, r#"mismatches[].kycValue is "b""#);
+    assert_eq!(of_entry, [1]);
+    assert_eq!(of_no_map, [0, 1, 2]);
+    // To ask an entry for a field that no table knows may fail: what stands behind it tells nothing.
+    assert_eq!(asks("mismatches", "city", "kycValue").0, r#"mismatches[].city is "City""#);
+    assert_eq!(asks("another", "fieldName", "kycValue").0, r#"mismatches[].fieldName is "City""#);
+}
+
+#[test]
 fn what_a_key_was_not_made_for_lets_the_rule_through() {
     let is = |topic: &str, script: &str, body: &str| asked(topic, script, body).1;
     let script = r#"event.status == "failed""#;

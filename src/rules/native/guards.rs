@@ -232,13 +232,22 @@ impl<'n> Search<'n> {
         }
     }
 
+    /// The known fields of the entries of the list at this place.
+    fn entries(&self, place: &[Box<str>]) -> &'static [Field] {
+        place.iter().fold(self.known, |known, name| known.iter().find(|field| *field.name == **name).map_or(&[], Field::entries))
+    }
+
     /// Whether evaluating it can't fail, whatever the event holds.
     fn is_value(&self, node: &'n Node) -> bool {
         match node {
             Node::Const(_) | Node::Event | Node::Settings | Node::Common(_) => true,
             Node::Slot(slot) => self.meaning(*slot).is_some(),
             Node::Field { of, name } => match of.as_ref() {
-                Node::Event => Common::named(name).is_some() || self.known.iter().any(|field| *field.name == **name),
+                Node::Event => Common::named(name).is_some() || is_known(self.known, name),
+                // An entry that is no map lets the rule through, whatever its key.
+                Node::Slot(slot) => {
+                    matches!(self.meaning(*slot), Some(Meaning::Entry(place)) if is_known(self.entries(place), name))
+                }
                 Node::Settings => self.settings.as_map().is_some_and(|map| map.get(name).is_some()),
                 _ => false,
             },
@@ -271,6 +280,11 @@ impl<'n> Search<'n> {
             _ => false,
         }
     }
+}
+
+/// Whether it reads as nothing where it is absent, which is no error.
+fn is_known(known: &[Field], name: &str) -> bool {
+    known.iter().any(|field| field.name == name)
 }
 
 /// One of these values at a place; none if one of them is nothing to look up.
