@@ -4,7 +4,7 @@
 //! Everything is measured in one run, interleaved, on one processor, in the processor time of the thread (which neighbours disturb
 //! little); each figure is the median of three rounds. Two rows are ours: the matcher on the raw shapes, which is what the peers get, and
 //! the path of the product (guards, duplicate check, canonical events, the same rules as cards). Decoding is included in all of them.
-//! Before anything is measured, every engine must find the same matches as all others do.
+//! Before anything is measured, every engine must find the same matches as all others do; plain Rhai in the events that it is measured with.
 
 #[path = "../path/figures.rs"]
 mod figures;
@@ -189,14 +189,23 @@ impl Contender {
             lines.iter().map(|line| contender.judge(line, Form::Functions)).sum::<anyhow::Result<usize>>()?,
         ];
         ensure!(found == [matches; 3], "{size} rules match {found:?} times, not {matches}");
+        let few = contender.few(lines);
+        let found = [
+            few.iter().map(|line| contender.plain(line)).sum::<anyhow::Result<usize>>()?,
+            few.iter().map(|line| contender.judge_raw(line)).sum::<anyhow::Result<usize>>()?,
+        ];
+        ensure!(found[0] == found[1] && found[0] > 0, "{size} rules match {found:?} times in plain Rhai and in ours");
         Ok(contender)
+    }
+
+    /// The slow one gets as many events as it can do in a while.
+    fn few<'l>(&self, lines: &'l [String]) -> &'l [String] {
+        &lines[..(1_000_000 / self.size as usize / 10).clamp(20, 1_000)]
     }
 
     /// Events a second of each engine.
     fn rates(&mut self, lines: &[String]) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        // The slow one gets as many events as it can do in a while.
-        let few = &lines[..(1_000_000 / self.size as usize / 10).clamp(20, 1_000)];
-        let plain = rate(few, |line| self.plain(line))?;
+        let plain = rate(self.few(lines), |line| self.plain(line))?;
         Ok(vec![
             (PLAIN, plain),
             (RAW, rate(lines, |line| self.judge_raw(line))?),
