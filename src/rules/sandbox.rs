@@ -257,16 +257,21 @@ fn limited(host: &Arc<Host>, modules: Arc<Mount>) -> Engine {
 pub fn recaptured(ast: &AST) -> Option<Arc<Names>> {
     let mut names = Names::new();
     ast.walk(&mut |path: &[ASTNode]| {
-        if let Some((ASTNode::Stmt(Stmt::Share(captured)), around)) = path.split_last() {
-            let roots = around.iter().filter_map(|node| match node {
-                ASTNode::Expr(Expr::Dot(chain, ..) | Expr::Index(chain, ..)) => root(&chain.lhs),
-                _ => None,
-            });
-            names.extend(roots.filter(|root| captured.iter().any(|(variable, _)| variable.name == *root)).cloned());
-        }
+        note_recaptured(path, &mut names);
         true
     });
     (!names.is_empty()).then(|| Arc::new(names))
+}
+
+/// Notes what a callback at the end of this path captures so.
+pub(super) fn note_recaptured(path: &[ASTNode], names: &mut Names) {
+    if let Some((ASTNode::Stmt(Stmt::Share(captured)), around)) = path.split_last() {
+        let roots = around.iter().filter_map(|node| match node {
+            ASTNode::Expr(Expr::Dot(chain, ..) | Expr::Index(chain, ..)) => root(&chain.lhs),
+            _ => None,
+        });
+        names.extend(roots.filter(|root| captured.iter().any(|(variable, _)| variable.name == *root)).cloned());
+    }
 }
 
 fn root(expression: &Expr) -> Option<&ImmutableString> {

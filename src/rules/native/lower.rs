@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     model::value::Value,
-    rules::lint::{Function, Link, callback, variable},
+    rules::{
+        lint::{Function, Link, callback, variable},
+        sandbox::{self, Names as Copied},
+    },
 };
 
 /// Something that is left to Rhai.
@@ -36,7 +39,14 @@ const DEPTH: u8 = 5;
 
 pub(super) fn when(functions: &[Function]) -> Option<Native> {
     let when = functions.iter().find(|function| function.name == "when" && function.parameters.len() == 2)?;
-    let mut lowering = Lowering { functions, slots: 0, nodes: 0, depth: 0, changes: 0, opaque: Vec::new() };
+    let mut copied = Copied::new();
+    for statement in functions.iter().flat_map(|function| &function.body) {
+        statement.walk(&mut Vec::new(), &mut |path| {
+            sandbox::note_recaptured(path, &mut copied);
+            true
+        });
+    }
+    let mut lowering = Lowering { functions, copied, slots: 0, nodes: 0, depth: 0, changes: 0, opaque: Vec::new() };
     let bound = [Bound::Event, Bound::Settings];
     let mut names: Names<'_> = when.parameters.iter().zip(bound).map(|(name, bound)| Name::fixed(name, bound)).collect();
     let body = lowering.body(when, &mut names);
@@ -79,6 +89,8 @@ impl Bound {
 
 struct Lowering<'f> {
     functions: &'f [Function],
+    /// Variables that the sandbox hands out as copies, which can't be changed.
+    copied: Copied,
     slots: u16,
     nodes: usize,
     depth: u8,
@@ -147,7 +159,7 @@ impl<'f> Lowering<'f> {
             Stmt::Var(variable, flags, position) => {
                 let value = self.expression(&variable.1, names);
                 let Some(slot) = self.slot() else { return self.unknown(*position, "too many variables") };
-                let own = !flags.contains(ASTFlags::CONSTANT);
+                let own = !flags.contains(ASTFlags::CONSTANT) && !self.copied.contains(variable.0.name.as_str());
                 names.push(Name { name: variable.0.name.as_str(), bound: Bound::Slot(slot), own });
                 Node::Set(slot, Box::new(value))
             }

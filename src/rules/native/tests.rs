@@ -167,6 +167,8 @@ fn what_could_be_an_error_is_left_to_the_interpreter() {
         "list(1) == 1",
         "throw 1",
         "days_between(event.personKey, event.at) == 1",
+        // The sandbox hands out copies of what its own callback captures.
+        "let l = [\"a\"]; l.push(event.identId); l.some(|m| l.len() == 2)",
     ] {
         let script = format!("fn when(event, settings) {{ {script} }}");
         assert_eq!(native(&script, "mismatches", MISMATCHES), None, "{script}");
