@@ -116,7 +116,7 @@ def credentials():
 
 def probes():
     os.makedirs("/var/lib/other", exist_ok=True)
-    for path in ("/srv/of-root", "/root/of-root", "/tmp/of-another"):
+    for path in ("/srv/of-root", os.path.expanduser("~root/of-root"), "/tmp/of-another"):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         open(path, "w").close()
     os.chmod("/srv/of-root", 0o600)
