@@ -40,6 +40,11 @@ pub async fn reload(dir: &Path) -> anyhow::Result<Figure> {
     rules::write(&folder, SETS)?;
     let (feed, address) = feed(Load::steady(Some(FLOWING), 0.0))?;
     let engine = engine(&config(dir, &address, &folder, webhook(dir, &address)?)?)?;
+    let began = Instant::now();
+    while count(dir, "SELECT count(*) FROM ledger")? == 0 {
+        ensure!(began.elapsed() < PATIENCE, "no event was judged by the first rules");
+        tokio::time::sleep(GLANCE).await;
+    }
     let mut took = Vec::new();
     for _ in 0..RELOADS {
         let before = count(dir, "SELECT count(*) FROM ledger")?;
