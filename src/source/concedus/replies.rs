@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 pub(super) enum Reply {
     /// A list of topics, and the method that it names, if it does.
     Topics { method: Option<String>, topics: Vec<String> },
-    /// An array, or an object that holds one, with this many entries; and the topic of the first.
+    /// An array, or an object that holds one, with this many entries; and the first topic among them.
     Wrapped { messages: usize, topic: Option<String> },
     /// An object with a topic of its own; none that can be read.
     Event { topic: Option<String> },
@@ -44,8 +44,16 @@ pub(super) fn while_topics_are_asked(bytes: &[u8]) -> Reply {
     }
 }
 
-/// Looks at a frame while past messages are awaited. A late list of topics is told apart.
+/// Looks at a frame while past messages are awaited. A late list of topics is told apart. Entries without a single message answer
+/// nothing: taken for the answer, they would make the true one look like news.
 pub(super) fn while_messages_are_asked(bytes: &[u8]) -> Reply {
+    match reply_to_messages(bytes) {
+        Reply::Wrapped { messages: 1.., topic: None } => Reply::Event { topic: None },
+        reply => reply,
+    }
+}
+
+fn reply_to_messages(bytes: &[u8]) -> Reply {
     match shape_of(bytes) {
         // A wrapper with topic names is the late answer to a question that was given up.
         wrapped @ Reply::Wrapped { messages: 1.., .. } if bytes.len() < 64 * 1024 => match while_topics_are_asked(bytes) {
@@ -175,14 +183,18 @@ impl<'de> Visitor<'de> for Outline {
     }
 }
 
-/// How many entries, and the topic of the first.
+/// How many entries, and the first topic among them.
 fn count<'de, A: SeqAccess<'de>>(mut entries: A) -> Result<Reply, A::Error> {
-    let Some(first) = entries.next_element::<First>()? else { return Ok(Reply::Wrapped { messages: 0, topic: None }) };
-    let mut messages = 1;
+    let (mut messages, mut topic) = (0, None);
+    while topic.is_none() {
+        let Some(entry) = entries.next_element::<First>()? else { return Ok(Reply::Wrapped { messages, topic }) };
+        messages += 1;
+        topic = entry.0;
+    }
     while entries.next_element::<IgnoredAny>()?.is_some() {
         messages += 1;
     }
-    Ok(Reply::Wrapped { messages, topic: first.0 })
+    Ok(Reply::Wrapped { messages, topic })
 }
 
 /// The topic of an entry, if it is an object with one.
@@ -286,6 +298,16 @@ mod tests {
         assert_eq!(while_messages_are_asked(event.as_bytes()), Reply::Event { topic: Some("identResult".to_owned()) });
         assert_eq!(while_messages_are_asked(br#"{"topic":"method","error":"no"}"#), Reply::Unrecognised);
         assert_eq!(while_messages_are_asked(b"\xff"), Reply::Unreadable);
+    }
+
+    #[test]
+    fn entries_without_a_message_answer_nothing_and_a_bad_one_among_messages_changes_nothing() {
+        for bytes in ["[1]", "[{}]", "[7,\"x\",null]", "{\"data\":[3]}"] {
+            assert_eq!(while_messages_are_asked(bytes.as_bytes()), Reply::Event { topic: None }, "{bytes}");
+        }
+        assert_eq!(while_messages_are_asked(b"[]"), Reply::Wrapped { messages: 0, topic: None });
+        let answer = br#"[7,{"topic":"identResult"},{"topic":"mismatches"}]"#;
+        assert_eq!(while_messages_are_asked(answer), Reply::Wrapped { messages: 3, topic: Some("identResult".to_owned()) });
     }
 
     #[test]
