@@ -86,6 +86,10 @@ async fn measure(parts: &[&str]) -> anyhow::Result<()> {
     if wanted("latency") {
         path.extend(alerts::latency(&dir.join("latency")).await?);
     }
+    if parts.is_empty() {
+        // What is measured is kept, whatever becomes of the rest.
+        figures::tell(&path, &bench.join("path.json"))?;
+    }
     if wanted("reload") {
         holds.push(holds::reload(&dir.join("reload")).await?);
     }
@@ -96,7 +100,6 @@ async fn measure(parts: &[&str]) -> anyhow::Result<()> {
         holds.push(holds::queued(&dir.join("queued")).await?);
     }
     if parts.is_empty() {
-        figures::tell(&path, &bench.join("path.json"))?;
         figures::tell(&holds, &bench.join("holds.json"))?;
     } else {
         path.extend(holds);
