@@ -325,3 +325,42 @@ async fn a_kill_before_past_messages_were_answered_leaves_them_owed() {
     assert!(service.stop().await.0.success());
     assert_eq!(journaled(&place.reader()), ["I0", "I10", "I5"].map(|ident| (ident.to_owned(), 1)).into());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_from_before_the_very_first_start_is_back_filled_and_all_from_then_on_is() {
+    let feed = FeedServer::start(&[]);
+    let sink = Sink::start().await;
+    // The overlap reaches back far before the first start.
+    let place = place(&feed, &sink, "10m");
+    feed.miss(&event(0)).await;
+    feed.set("refuse=1000").await;
+    let service = place.start().await;
+    until(
+        || format!("a refused login; the log:\n{}", place.tail()),
+        async || place.log().contains("the login was refused").then_some(()),
+    )
+    .await;
+    service.kill().await;
+
+    // The journal is still empty, and its beginning is known.
+    feed.miss(&event(5)).await;
+    feed.set("refuse=0").await;
+    let service = place.start().await;
+    let came = |ident: &'static str| {
+        let (sink, place) = (&sink, &place);
+        async move {
+            let missing = || format!("{ident} posted, {:?} are; the log:\n{}", posted(sink).keys(), place.tail());
+            until(missing, async || posted(sink).contains_key(ident).then_some(())).await;
+        }
+    };
+    came("I5").await;
+    feed.send(&event(10)).await;
+    came("I10").await;
+    service.kill().await;
+
+    feed.miss(&event(15)).await;
+    let service = place.start().await;
+    came("I15").await;
+    assert!(service.stop().await.0.success());
+    assert_eq!(journaled(&place.reader()), ["I10", "I15", "I5"].map(|ident| (ident.to_owned(), 1)).into());
+}

@@ -168,6 +168,10 @@ impl Source {
         loop {
             outlet.unless_stopped(tokio::time::sleep_until(self.pace.next_try())).await?;
             self.plan.connecting(resume.latest.borrow().clone(), self.clock.now());
+            // Before the connection stands: what happens from the very first try on is owed, however often a process ends in between.
+            if let Some(position) = self.plan.position() {
+                outlet.send(Signal::Position { feed: self.feed.clone(), position }).await?;
+            }
             let socket = match outlet.unless_stopped(self.connect()).await? {
                 Ok(socket) => socket,
                 Err(Failure::Refused { status, reason }) => {
