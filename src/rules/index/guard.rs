@@ -19,6 +19,8 @@ pub struct Place(pub Vec<Box<str>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
+    /// Not there, where that is an error.
+    Missing,
     /// Absent or null.
     Nothing,
     Bool(bool),
@@ -59,6 +61,7 @@ impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.place.0.join("[].");
         match &self.key {
+            Key::Missing => write!(f, "{place} is missing"),
             Key::Nothing => write!(f, "{place} is nothing"),
             Key::Bool(value) => write!(f, "{place} is {value}"),
             Key::Int(number) => write!(f, "{place} is {number}"),

@@ -45,7 +45,9 @@ impl TopicIndex {
         for test in guarded.iter().flat_map(|(_, guards)| guards).flat_map(|guard| &guard.0) {
             *shared.entry(test).or_default() += 1;
         }
-        let weight = |guard: &Guard| guard.0.iter().map(|test| shared.get(test).copied().unwrap_or(0)).sum::<usize>();
+        // What is missing is rare, however many rules ask for it.
+        let rules_behind = |test: &Test| if test.key == Key::Missing { 0 } else { shared.get(test).copied().unwrap_or(0) };
+        let weight = |guard: &Guard| guard.0.iter().map(rules_behind).sum::<usize>();
         let chosen: Vec<(u32, Option<Guard>)> =
             guarded.iter().map(|(number, guards)| (*number, guards.iter().min_by_key(|guard| weight(guard)).cloned())).collect();
         Self::keyed(known, &chosen)

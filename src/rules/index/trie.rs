@@ -89,6 +89,8 @@ impl Leaf {
     fn insert(&mut self, key: &Key, rule: u32) {
         note(&mut self.all, rule);
         match key {
+            // What is not there and should be concerns all.
+            Key::Missing => {}
             Key::Nothing => note(&mut self.nothing, rule),
             Key::Bool(value) => note(&mut self.bools[usize::from(*value)], rule),
             Key::Int(number) => note(self.ints.entry(*number).or_default(), rule),

@@ -1,7 +1,8 @@
 //! What an event must show for `when` to have any other outcome than false.
 //!
 //! The order counts: a condition behind something that could fail tells nothing, since the failure has to be reported. So guards are taken
-//! from a conjunction's parts only as long as all parts before are sure to be true or false.
+//! from a conjunction's parts only as long as all parts before are sure to be true or false, but for fields that may be missing: a guard
+//! behind such a part shows as well where the field is missing.
 
 use super::{
     Native,
@@ -57,8 +58,7 @@ impl<'n> Search<'n> {
             Node::Or(parts) => self.of_one(parts.iter()),
             Node::If(parts) => match &parts[2] {
                 Node::Const(Value::Bool(false)) => self.of_all(parts[..2].iter()),
-                _ if self.is_sure(&parts[0]) => self.of_one(parts[1..].iter()),
-                _ => Vec::new(),
+                _ => self.failures(&parts[0]).map_or_else(Vec::new, |missing| unless(&missing, self.of_one(parts[1..].iter()))),
             },
             Node::Body(body) => self.guards(body),
             Node::Block(statements) => self.of_block(statements),
@@ -74,10 +74,12 @@ impl<'n> Search<'n> {
     /// Guards of the parts, up to the first that could fail.
     fn of_all(&mut self, parts: impl Iterator<Item = &'n Node>) -> Vec<Guard> {
         let mut guards = Vec::new();
+        let mut missing = Vec::new();
         for part in parts {
-            guards.extend(self.guards(part));
-            if !self.is_sure(part) {
-                break;
+            guards.extend(unless(&missing, self.guards(part)));
+            match self.failures(part) {
+                Some(more) => missing.extend(more),
+                None => break,
             }
         }
         guards
@@ -93,24 +95,24 @@ impl<'n> Search<'n> {
     fn of_block(&mut self, statements: &'n [Node]) -> Vec<Guard> {
         let Some((last, before)) = statements.split_last() else { return Vec::new() };
         let outer = self.bound.len();
-        let mut all_sure = true;
-        for statement in before {
-            all_sure &= match statement {
-                Node::Set(slot, value) => {
-                    // A slot that is set again stands for its last value.
-                    let sure = self.is_value(value);
-                    if sure {
-                        self.bound.push((*slot, Meaning::Value(value)));
-                    }
-                    sure
+        let mut missing = Vec::new();
+        let all_sure = before.iter().all(|statement| match statement {
+            Node::Set(slot, value) => {
+                // A slot that is set again stands for its last value.
+                let sure = self.is_value(value, &mut missing);
+                if sure {
+                    self.bound.push((*slot, Meaning::Value(value)));
                 }
-                // `if …  { return false; }`
-                Node::If(parts) => self.is_sure(&parts[0]) && is_false_return(&parts[1]) && matches!(parts[2], Node::Const(_)),
-                Node::Const(_) => true,
-                _ => false,
-            };
-        }
-        let guards = if all_sure && !is_set_twice(statements) { self.guards(last) } else { Vec::new() };
+                sure
+            }
+            // `if …  { return false; }`
+            Node::If(parts) => {
+                self.is_sure(&parts[0], &mut missing) && is_false_return(&parts[1]) && matches!(parts[2], Node::Const(_))
+            }
+            Node::Const(_) => true,
+            _ => false,
+        });
+        let guards = if all_sure && !is_set_twice(statements) { unless(&missing, self.guards(last)) } else { Vec::new() };
         self.bound.truncate(outer);
         guards
     }
@@ -134,11 +136,15 @@ impl<'n> Search<'n> {
             Node::Each { what: Each::Filter, element, index: None, parts } => self.of_entries(*element, &parts[0], &parts[1]),
             Node::Body(inner) => self.of_filter(inner),
             Node::Block(statements) => match statements.as_ref() {
-                [Node::Set(slot, value), rest] if self.is_value(value) => {
+                [Node::Set(slot, value), rest] => {
+                    let mut missing = Vec::new();
+                    if !self.is_value(value, &mut missing) {
+                        return Vec::new();
+                    }
                     self.bound.push((*slot, Meaning::Value(value)));
                     let guards = self.of_filter(rest);
                     self.bound.pop();
-                    guards
+                    unless(&missing, guards)
                 }
                 _ => Vec::new(),
             },
@@ -237,29 +243,35 @@ impl<'n> Search<'n> {
         place.iter().fold(self.known, |known, name| known.iter().find(|field| *field.name == **name).map_or(&[], Field::entries))
     }
 
-    /// Whether evaluating it can't fail, whatever the event holds.
-    fn is_value(&self, node: &'n Node) -> bool {
+    /// Whether evaluating it can't fail, but for the fields that are added to `missing`, where they are.
+    fn is_value(&self, node: &'n Node, missing: &mut Vec<Test>) -> bool {
         match node {
             Node::Const(_) | Node::Event | Node::Settings | Node::Common(_) => true,
             Node::Slot(slot) => self.meaning(*slot).is_some(),
-            Node::Field { of, name } => match of.as_ref() {
-                Node::Event => Common::named(name).is_some() || is_known(self.known, name),
-                // An entry that is no map lets the rule through, whatever its key.
-                Node::Slot(slot) => {
-                    matches!(self.meaning(*slot), Some(Meaning::Entry(place)) if is_known(self.entries(place), name))
-                }
-                Node::Settings => self.settings.as_map().is_some_and(|map| map.get(name).is_some()),
-                _ => false,
-            },
+            Node::Field { of, name } => {
+                let known = match of.as_ref() {
+                    Node::Event => Common::named(name).is_some() || is_known(self.known, name),
+                    // An entry that is no map lets the rule through, whatever its key.
+                    Node::Slot(slot) => {
+                        matches!(self.meaning(*slot), Some(Meaning::Entry(place)) if is_known(self.entries(place), name))
+                    }
+                    Node::Settings => return self.settings.as_map().is_some_and(|map| map.get(name).is_some()),
+                    _ => return false,
+                };
+                let asked = if known { None } else { self.asked(node) };
+                let only_missing = known || asked.is_some();
+                missing.extend(asked.map(|Asked { place, .. }| Test { place: Place(place), key: Key::Missing }));
+                only_missing
+            }
             Node::Call(Call::ListNamed, name) => {
                 matches!(name.first(), Some(Node::Const(Value::Text(name))) if self.lists.get(name).is_some())
             }
-            _ => self.is_sure(node),
+            _ => self.is_sure(node, missing),
         }
     }
 
-    /// Whether it is true or false, whatever the event holds.
-    fn is_sure(&self, node: &'n Node) -> bool {
+    /// Whether it is true or false, but for the fields that are added to `missing`, where they are.
+    fn is_sure(&self, node: &'n Node, missing: &mut Vec<Test>) -> bool {
         match node {
             Node::Const(Value::Bool(_)) | Node::Common(Common::Late) => true,
             Node::Compare(_, parts) => {
@@ -268,11 +280,11 @@ impl<'n> Search<'n> {
                     Some(value) => !matches!(value, Value::List(_) | Value::Map(_)),
                     None => matches!(node, Node::Common(_)),
                 };
-                parts.iter().all(|part| self.is_value(part)) && parts.iter().any(plain)
+                parts.iter().all(|part| self.is_value(part, missing)) && parts.iter().any(plain)
             }
-            Node::Not(inner) => self.is_sure(inner),
-            Node::And(parts) | Node::Or(parts) => parts.iter().all(|part| self.is_sure(part)),
-            Node::Call(Call::Blank, of) => of.iter().all(|of| self.is_value(of)),
+            Node::Not(inner) => self.is_sure(inner, missing),
+            Node::And(parts) | Node::Or(parts) => parts.iter().all(|part| self.is_sure(part, missing)),
+            Node::Call(Call::Blank, of) => of.iter().all(|of| self.is_value(of, missing)),
             Node::Call(Call::Contains, parts) => {
                 matches!(parts.as_ref(), [Node::Const(Value::List(values)), Node::Common(Common::Topic)]
                 if values.iter().all(|value| matches!(value, Value::Text(_))))
@@ -280,6 +292,17 @@ impl<'n> Search<'n> {
             _ => false,
         }
     }
+
+    /// Where alone it could be anything else than true or false; none: who knows.
+    fn failures(&self, node: &'n Node) -> Option<Vec<Test>> {
+        let mut missing = Vec::new();
+        self.is_sure(node, &mut missing).then_some(missing)
+    }
+}
+
+/// The guards, each of which shows where one of these does, too.
+fn unless(missing: &[Test], guards: Vec<Guard>) -> Vec<Guard> {
+    guards.into_iter().map(|guard| guard.or(Guard(missing.to_vec()))).collect()
 }
 
 /// Whether it reads as nothing where it is absent, which is no error.
