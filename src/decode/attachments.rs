@@ -85,9 +85,9 @@ impl Canonical {
         let place: String = self.place.chars().take(LONGEST_PLACE).collect();
         let size = i64::try_from(size).unwrap_or(EXACT);
         self.attachments.push(Value::Map(Map::from_iter([
-            ("name", Value::Text(place)),
+            ("name", Value::from(place)),
             ("size", Value::Int(size)),
-            ("sha256", Value::Text(digest.to_string())),
+            ("sha256", Value::from(digest.to_string())),
         ])));
     }
 
@@ -119,9 +119,9 @@ fn described(node: &Node<'_>) -> Option<Value> {
     match (members.len(), value("name")?, value("size")?, value("sha256")?) {
         (3, Data::Text(name), Data::Number(size), Data::Text(digest)) if name.len() <= LONGEST_PLACE * 4 => {
             Some(Value::Map(Map::from_iter([
-                ("name", Value::Text(name.to_string())),
+                ("name", Value::from(name.to_string())),
                 ("size", whole(size)?),
-                ("sha256", Value::Text(Digest::parse(digest)?.to_string())),
+                ("sha256", Value::from(Digest::parse(digest)?.to_string())),
             ])))
         }
         _ => None,

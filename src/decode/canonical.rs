@@ -87,7 +87,7 @@ impl Canonical {
         let fields = self.topic.map_or(&[][..], |topic| topic.fields);
         for member in members {
             let field = known(fields, &member.name).map(|(_, field)| field);
-            let name = field.map_or_else(|| lower_first(&member.name), |field| Cow::Borrowed(field.name));
+            let name = field.map_or_else(|| lower_first(&member.name), |field| Name::const_new(field.name));
             let value = field.and_then(|field| self.field(field, &member.value).ok());
             let value = value.unwrap_or_else(|| self.unknown(&member.name, &member.value));
             if body.get(&name).is_none() {
@@ -134,7 +134,7 @@ impl Canonical {
             match taken[index] {
                 None => {
                     taken[index] = Some((out.len(), &member.name));
-                    out.push((Cow::Borrowed(field.name), value));
+                    out.push((Name::const_new(field.name), value));
                 }
                 Some((place, spelled)) => {
                     self.warn_twice(field.name);
@@ -182,10 +182,10 @@ impl Canonical {
         match (field.kind, &node.data) {
             (_, Data::Null) => Ok(Value::Null),
             (Kind::Text, Data::Text(text)) => Ok(self.text(text)),
-            (Kind::Text, Data::Number(digits)) => Ok(Value::Text((*digits).to_owned())),
+            (Kind::Text, Data::Number(digits)) => Ok(Value::from(*digits)),
             (Kind::Text, Data::Bool(value)) => {
                 self.warn_shape(field.name);
-                Ok(Value::Text(value.to_string()))
+                Ok(Value::from(if *value { "true" } else { "false" }))
             }
             // What these hold is not documented; the keys that join events must be texts.
             (Kind::Text, Data::List(_) | Data::Map(_)) if field.personal => {
@@ -275,7 +275,7 @@ impl Canonical {
         if matches!(text, Cow::Owned(text) if text.contains('\0')) {
             self.warn("a text holds a NUL character");
         }
-        Value::Text((**text).to_owned())
+        Value::from(&**text)
     }
 
     pub(super) fn secret(&mut self, node: &Node<'_>) -> Value {
@@ -306,9 +306,9 @@ fn known(fields: &'static [Field], name: &str) -> Option<(usize, &'static Field)
 }
 
 pub(super) fn lower_first(name: &str) -> Name {
-    let mut name = name.to_owned();
+    let mut name = Name::from(name);
     if let Some(first) = name.get_mut(..1) {
         first.make_ascii_lowercase();
     }
-    Cow::Owned(name)
+    name
 }

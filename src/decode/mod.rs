@@ -28,7 +28,7 @@ use crate::model::{
     ids::Ids,
     names::{FeedName, TopicName},
     topic::{IDENT_RESULT, IDENT_RESULT_KYC, KNOWN, Topic},
-    value::{Map, Value},
+    value::{Map, Text, Value},
 };
 
 /// This many bad entries of one frame are set aside one by one; the others together, as one array.
@@ -115,9 +115,9 @@ impl Decoder {
         }
         if let Some(Value::Text(status)) = body.get_mut("status")
             && status != SUCCESS
-            && self.options.success_words.contains(status)
+            && self.options.success_words.iter().any(|word| word == status)
         {
-            SUCCESS.clone_into(status);
+            *status = Text::const_new(SUCCESS);
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) fn whole(digits: &str) -> Option<Value> {
 
 /// A number by its digits: what would lose any of them stays text.
 pub(super) fn number(digits: &str) -> Value {
-    let exact = || Value::Text(digits.to_owned());
+    let exact = || Value::from(digits);
     if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
         return match digits.parse::<i64>() {
             Ok(number) if number.unsigned_abs() <= EXACT.unsigned_abs() => Value::Int(number),

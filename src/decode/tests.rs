@@ -299,7 +299,7 @@ fn json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Bool),
         whole.prop_map(Value::Int),
         float.prop_map(Value::Float),
-        any::<String>().prop_map(Value::Text),
+        any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use compact_str::{CompactString, ToCompactString as _};
 use serde::{
     Deserialize, Serialize,
     de::{MapAccess, SeqAccess, Visitor},
@@ -19,13 +20,16 @@ pub enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
-    Text(String),
+    Text(Text),
     List(Vec<Value>),
     Map(Map),
 }
 
-/// A member's name: known ones are static.
-pub type Name = Cow<'static, str>;
+/// A text. Up to 24 bytes it needs no memory of its own, and most texts of events are no longer.
+pub type Text = CompactString;
+
+/// A member's name.
+pub type Name = CompactString;
 
 /// An object, in the order of its members. Small by nature, so look-ups are linear.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -52,12 +56,11 @@ impl Map {
     }
 
     /// Sets a member, in place if it is there, else behind the others. Answers what it replaced.
-    pub fn set(&mut self, name: impl Into<Name>, value: Value) -> Option<Value> {
-        let name = name.into();
-        if let Some(old) = self.get_mut(&name) {
+    pub fn set(&mut self, name: impl AsRef<str> + Into<Name>, value: Value) -> Option<Value> {
+        if let Some(old) = self.get_mut(name.as_ref()) {
             return Some(std::mem::replace(old, value));
         }
-        self.0.push((name, value));
+        self.0.push((name.into(), value));
         None
     }
 
@@ -161,13 +164,13 @@ impl Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(text.into())
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(text.into())
     }
 }
 
@@ -207,7 +210,7 @@ impl Serialize for Map {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in &self.0 {
-            out.serialize_entry(name, value)?;
+            out.serialize_entry(name.as_str(), value)?;
         }
         out.end()
     }
@@ -230,6 +233,18 @@ impl<'de> Deserialize<'de> for Map {
     }
 }
 
+/// A name, read without a text of its own.
+struct InLine(Name);
+
+impl<'de> Deserialize<'de> for InLine {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Text(name) => Ok(Self(name)),
+            _ => Err(serde::de::Error::custom("expected a name")),
+        }
+    }
+}
+
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
@@ -244,13 +259,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(if number.abs() <= EXACT { Value::Int(number) } else { Value::Text(number.to_string()) })
+        Ok(if number.abs() <= EXACT { Value::Int(number) } else { Value::Text(number.to_compact_string()) })
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
         Ok(match i64::try_from(number) {
             Ok(small) if small <= EXACT => Value::Int(small),
-            _ => Value::Text(number.to_string()),
+            _ => Value::Text(number.to_compact_string()),
         })
     }
 
@@ -259,11 +274,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
+        Ok(Value::Text(text.into()))
     }
 
     fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Text(text))
+        Ok(Value::Text(text.into()))
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -288,8 +303,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Vec::new();
-        while let Some((name, value)) = members.next_entry::<String, Value>()? {
-            map.push((Name::Owned(name), value));
+        while let Some((InLine(name), value)) = members.next_entry()? {
+            map.push((name, value));
         }
         Ok(Value::Map(Map(map)))
     }

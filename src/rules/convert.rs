@@ -33,7 +33,7 @@ pub fn time(time: Timestamp) -> String {
 }
 
 fn fields(body: &Map, known: &[Field]) -> Rhai {
-    let mut map: Rhai = body.iter().map(|(name, value)| (name.as_ref().into(), known_value(name, value, known))).collect();
+    let mut map: Rhai = body.iter().map(|(name, value)| (name.as_str().into(), known_value(name, value, known))).collect();
     for field in known {
         map.entry(field.name.into()).or_insert_with(|| absent(field));
     }
@@ -69,7 +69,7 @@ pub fn dynamic(value: &Value) -> Dynamic {
         Value::Float(number) => (*number).into(),
         Value::Text(text) => text.as_str().into(),
         Value::List(list) => list.iter().map(dynamic).collect::<rhai::Array>().into(),
-        Value::Map(map) => map.iter().map(|(name, value)| (name.as_ref().into(), dynamic(value))).collect::<Rhai>().into(),
+        Value::Map(map) => map.iter().map(|(name, value)| (name.as_str().into(), dynamic(value))).collect::<Rhai>().into(),
     }
 }
 
@@ -94,10 +94,10 @@ fn value_within(answer: &Dynamic, depth: usize) -> Option<Value> {
         return Some(Value::Float(number));
     }
     if let Ok(letter) = answer.as_char() {
-        return Some(Value::Text(letter.to_string()));
+        return Some(Value::from(letter.to_string()));
     }
     if let Ok(text) = answer.as_immutable_string_ref() {
-        return Some(Value::Text(text.to_string()));
+        return Some(Value::from(text.as_str()));
     }
     if let Ok(list) = answer.as_array_ref() {
         return list.iter().map(|item| value_within(item, depth)).collect::<Option<_>>().map(Value::List);

@@ -68,7 +68,7 @@ impl Literal {
             Node::Bool(value) => Value::Bool(*value),
             Node::Int(number) => Value::Int(*number),
             Node::Float(number) => Value::Float(*number),
-            Node::Text(text) => Value::Text(text.clone()),
+            Node::Text(text) => Value::from(text.as_str()),
             Node::List(list) => Value::List(list.iter().map(Self::to_value).collect()),
             Node::Map(entries) => Value::Map(entries.iter().map(|entry| (entry.name.clone(), entry.value.to_value())).collect()),
         }

@@ -117,7 +117,7 @@ fn journaled(reader: &Reader) -> BTreeMap<String, usize> {
         after = last.seq;
         for event in &events {
             let Some(Value::Text(ident)) = event.body.get("identId") else { panic!("{:?}", event.body) };
-            *idents.entry(ident.clone()).or_default() += 1;
+            *idents.entry(ident.to_string()).or_default() += 1;
         }
     }
 }

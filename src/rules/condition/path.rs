@@ -6,7 +6,6 @@ use crate::{
     model::{
         event::Event,
         time::Timestamp,
-        topic,
         value::{Map, Name, Value},
     },
     rules::convert,
@@ -15,7 +14,6 @@ use crate::{
 /// A dotted and indexed path. The fields of every event (`topic`, `receivedAt`, `at`, `late`) are found too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path {
-    /// Interned where a known topic has it, so that look-ups compare short static text.
     first: Name,
     rest: Box<[Step]>,
     common: Option<Common>,
@@ -78,7 +76,7 @@ impl Path {
         let Some(Step::Name(first)) = steps.next() else { return Err("a path starts with a name".into()) };
         let rest: Box<[Step]> = steps.collect();
         let common = if rest.is_empty() { Common::named(&first) } else { None };
-        Ok(Self { first: intern(&first), rest, common })
+        Ok(Self { first: first.into(), rest, common })
     }
 
     /// The first name.
@@ -178,7 +176,7 @@ impl Path {
     /// The path of a field in this list's entries, with the index 0.
     #[must_use]
     pub fn entry(&self, inner: &Self) -> Self {
-        let name = Step::Name(inner.first.as_ref().into());
+        let name = Step::Name(inner.first.as_str().into());
         let rest = self.rest.iter().cloned().chain([Step::Index(0), name]).chain(inner.rest.iter().cloned());
         Self { first: self.first.clone(), rest: rest.collect(), common: None }
     }
@@ -186,17 +184,9 @@ impl Path {
 
 fn slot<'a>(map: &'a mut Map, name: &str) -> &'a mut Value {
     if map.get(name).is_none() {
-        map.set(name.to_owned(), Value::Null);
+        map.set(name, Value::Null);
     }
     map.get_mut(name).unwrap_or_else(|| unreachable!("set above"))
-}
-
-fn intern(name: &str) -> Name {
-    topic::KNOWN
-        .iter()
-        .flat_map(|topic| topic.fields)
-        .find(|field| field.name == name)
-        .map_or_else(|| Cow::Owned(name.to_owned()), |field| Cow::Borrowed(field.name))
 }
 
 impl Common {

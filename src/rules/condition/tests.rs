@@ -76,7 +76,7 @@ fn literal(value: &Value, line: usize) -> Literal {
         Value::Bool(value) => Node::Bool(*value),
         Value::Int(number) => Node::Int(*number),
         Value::Float(number) => Node::Float(*number),
-        Value::Text(text) => Node::Text(text.clone()),
+        Value::Text(text) => Node::Text(text.to_string()),
         Value::List(list) => Node::List(list.iter().map(|value| literal(value, line)).collect()),
         Value::Map(map) => Node::Map(
             map.iter()
@@ -434,7 +434,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Bool),
         any::<i64>().prop_map(Value::Int),
         any::<f64>().prop_map(Value::Float),
-        "[a-z0-9 ]{0,3}".prop_map(Value::Text),
+        "[a-z0-9 ]{0,3}".prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![

@@ -530,7 +530,7 @@ fn constant(expr: &Expr) -> Option<Value> {
         Expr::BoolConstant(value, _) => Value::Bool(*value),
         Expr::IntegerConstant(number, _) => Value::Int(*number),
         Expr::FloatConstant(number, _) => Value::Float(**number),
-        Expr::StringConstant(text, _) => Value::Text(text.to_string()),
+        Expr::StringConstant(text, _) => Value::from(text.as_str()),
         Expr::Array(items, _) => Value::List(items.iter().map(constant).collect::<Option<_>>()?),
         _ => return None,
     })

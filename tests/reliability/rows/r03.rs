@@ -94,7 +94,7 @@ fn journaled(reader: &Reader) -> anyhow::Result<BTreeSet<String>> {
         after = last.seq;
         for event in &events {
             if let Some(Value::Text(ident)) = event.body.get("identId") {
-                idents.insert(ident.clone());
+                idents.insert(ident.to_string());
             }
         }
     }
