@@ -14,8 +14,8 @@ use crate::model::{
     time::Timestamp,
 };
 
-/// No request asks for more.
-const LARGEST_COUNT: u32 = 100_000;
+/// No request asks for more. What an answer may weigh is `max_message`'s to say, and binds before this does where messages have 70 bytes or more.
+const LARGEST_COUNT: u32 = 1_000_000;
 /// A full answer is asked for again with so many times the count.
 const GROWTH: u32 = 4;
 /// No provider is believed to give fewer messages than this at once.
@@ -160,7 +160,10 @@ impl Search {
     pub(super) fn too_long(&mut self, now: Timestamp) -> Next {
         match self.step {
             // What was had with a smaller count is too little to go by.
-            Step::Grow { count, last } if last > 0 => self.cut(last, count / GROWTH, now),
+            Step::Grow { count, last } if last > 0 => {
+                self.reason = format!("more than {last} past messages at once are longer than max_message");
+                self.bisect(count / GROWTH, last, now)
+            }
             Step::Grow { count, .. } => {
                 "a message of the topic, or what it sent in this time, is longer than max_message".clone_into(&mut self.reason);
                 self.bisect(count, usize::MAX, now)
@@ -202,7 +205,11 @@ impl Search {
     }
 
     fn cut(&mut self, number: usize, count: u32, now: Timestamp) -> Next {
-        self.reason = format!("the provider gives no more than {number} past messages at once");
+        self.reason = if number >= LARGEST_COUNT as usize {
+            format!("no more than {LARGEST_COUNT} past messages of a topic are asked for at once")
+        } else {
+            format!("the provider gives no more than {number} past messages at once")
+        };
         self.bisect(count, number, now)
     }
 

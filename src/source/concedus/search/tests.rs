@@ -151,6 +151,29 @@ fn a_message_that_is_too_long_is_isolated() {
 }
 
 #[test]
+fn a_gap_says_whose_limit_it_was() {
+    let window = Window { since: at(0), known: None, from: at(0) };
+    let full = |search: &mut Search, number| {
+        let mut next = search.answered(number, Ground::None, Provider::default(), at(3_600));
+        while next == Next::Ask {
+            next = search.answered(0, Ground::None, Provider::default(), at(3_600));
+        }
+        next
+    };
+    let reason = |next| if let Next::Gap { reason, .. } = next { reason } else { panic!("{next:?}") };
+
+    let mut ours = Search::new(None, window, LARGEST_COUNT, TimeDelta::zero());
+    let reason_of_ours = reason(full(&mut ours, LARGEST_COUNT as usize));
+    assert_eq!(reason_of_ours, "no more than 1000000 past messages of a topic are asked for at once");
+
+    let mut weight = Search::new(None, window, 500, TimeDelta::zero());
+    assert_eq!(weight.answered(500, Ground::None, Provider::default(), at(3_600)), Next::Ask);
+    assert_eq!(weight.too_long(at(3_600)), Next::Ask);
+    let reason_of_weight = reason(full(&mut weight, 0));
+    assert_eq!(reason_of_weight, "more than 500 past messages at once are longer than max_message");
+}
+
+#[test]
 fn no_answer_is_a_gap_unless_an_empty_answer_can_t_be_seen() {
     let window = Window { since: at(0), known: None, from: at(0) };
     let mut search = Search::new(None, window, 500, TimeDelta::zero());
