@@ -172,6 +172,14 @@ fn hour_of_week(at: Timestamp) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        model::{
+            books::{BooksDelta, Counts},
+            names::TopicName,
+            turn::Turn,
+        },
+        store::{Options, SqliteStore},
+    };
 
     /// A Monday, midnight.
     fn at(hour: i64) -> Timestamp {
@@ -200,5 +208,32 @@ mod tests {
         let hours = office(1);
         assert_eq!(learn(&hours, *hours.last().unwrap()), None);
         assert_eq!(learn(&[], at(0)), None);
+    }
+
+    #[test]
+    fn what_the_books_know_of_four_weeks_makes_the_rhythm_and_silence_is_told_once_until_it_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = SqliteStore::open(Options::new(folder.path())).unwrap();
+        let (feed, topic) = (FeedName::new("concedus"), TopicName::new("identResult"));
+        let counts = Counts { journaled: 1, ..Counts::default() };
+        let book = |hour| BooksDelta { feed: feed.clone(), topic: topic.clone(), hour, counts };
+        let books = office(4).into_iter().map(book).collect();
+        store.commit(Turn { books, ..Turn::default() }).wait().unwrap();
+
+        let mut rhythm = Rhythm::new([(feed.clone(), Silence::Learned)]);
+        let monday = 4 * 7 * 24;
+        rhythm.connected(&feed, at(monday - 55));
+        assert!(rhythm.heard(&feed, at(monday - 55)).is_none(), "Friday, five o'clock");
+        let mut told = |hour: i64| -> Vec<String> {
+            let alarms = rhythm.due(at(hour), &store).unwrap();
+            alarms.into_iter().map(|alarm| alarm.subject).collect()
+        };
+        let quiet = (monday - 54..=monday + 9).flat_map(&mut told).collect::<Vec<_>>();
+        assert!(quiet.is_empty(), "the night, the weekend and one hour: {quiet:?}");
+        let silent = (monday + 10..monday + 34).flat_map(&mut told).collect::<Vec<_>>();
+        assert_eq!(silent, ["Feed concedus is silent beyond its usual rhythm"]);
+        let again = rhythm.heard(&feed, at(monday + 35)).unwrap();
+        assert_eq!(again.subject, "Feed concedus is heard again");
+        assert!(rhythm.heard(&feed, at(monday + 35)).is_none(), "once");
     }
 }

@@ -14,7 +14,7 @@ Control:  POST /control/send     body = one frame, sent as it is (?kind=binary; 
           POST /control/drop     cuts every open socket without a close
           POST /control/close    closes every open socket with ?code=1001
           POST /control/forget   getLastMessages brings nothing of what was sent so far
-          POST /control/set      ?reply=, ?topics=, ?refuse=, ?cap= as the flags below; ?closed=1: sockets are answered with 503;
+          POST /control/set      ?reply=, ?topics=, ?refuse=, ?cap= as the flags below; ?enabled=a,b: the topics that are sent; ?closed=1: sockets are answered with 503;
                                  ?token=401|429|500|html|hang: what the token endpoints answer instead; ?token=ok ends that
           GET  /control/stats
           GET  /control/kept     [[moment in Unix seconds, text], …]
@@ -58,6 +58,7 @@ class Feed:
         self.refuse = options.refuse
         self.reply = options.reply
         self.topics = options.topics
+        self.enabled = AVAILABLE[:3]
         self.cap = options.cap
         self.closed = False
         self.token_fault = "ok"
@@ -163,6 +164,7 @@ class Http(BaseHTTPRequestHandler):
             with feed.lock:
                 feed.reply = query.get("reply", feed.reply)
                 feed.topics = query.get("topics", feed.topics)
+                feed.enabled = query["enabled"].split(",") if "enabled" in query else feed.enabled
                 feed.refuse = int(query.get("refuse", feed.refuse))
                 feed.cap = int(query.get("cap", feed.cap))
                 feed.closed = query.get("closed", "1" if feed.closed else "0") == "1"
@@ -304,10 +306,10 @@ async def answer_method(feed, socket, text):
     request = json.loads(text)
     with feed.lock:
         feed.stats["requests"].append(request)
-        reply, topics = feed.reply, feed.topics
+        reply, topics, enabled = feed.reply, feed.topics, feed.enabled
     method = request.get("method")
     if method in ("getAvailableTopics", "getEnabledTopics"):
-        frame = topic_frame(method, topics)
+        frame = topic_frame(method, topics, AVAILABLE if method == "getAvailableTopics" else enabled)
         if frame is not None:
             await socket.send(frame)
     elif method == "getLastMessages":
@@ -321,8 +323,7 @@ async def answer_method(feed, socket, text):
             await socket.send('{"topic":"method","method":"getLastMessages","%s":[%s]}' % (reply, ",".join(messages)))
 
 
-def topic_frame(method, shape):
-    names = AVAILABLE if method == "getAvailableTopics" else AVAILABLE[:3]
+def topic_frame(method, shape, names):
     value = {
         "texts": names,
         "objects": [{"name": name} for name in names],

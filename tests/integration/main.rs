@@ -8,6 +8,7 @@ mod concedus;
 mod control;
 mod docs;
 mod faults;
+mod feeds;
 // The rows of `make reliability` are part of this binary so that a few of their trials can be tests.
 #[path = "../reliability/harness/mod.rs"]
 #[allow(dead_code, reason = "all of it is used by tests/reliability")]
