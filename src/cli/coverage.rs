@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use clap::Args;
 
 use super::{
-    Exit, Global,
+    Exit, Global, gaps,
     table::{Owner, local, moment, or_dash, show, table},
 };
 use crate::{
@@ -90,9 +90,9 @@ fn page(coverage: &Coverage, zone: Tz) -> String {
         out.push_str(" none\n");
     }
     for gap in &coverage.gaps {
-        let topics = if gap.topics.is_empty() { "all topics".to_owned() } else { gap.topics.join(", ") };
         let (from, until) = (local(gap.from, zone), local(gap.until, zone));
-        let _ = writeln!(out, " {}, {topics}: {from} to {until}: {}", gap.feed, gap.reason);
+        let (number, feed, topics, reason) = (gap.number, &gap.feed, gap.topics(), &gap.reason);
+        let _ = writeln!(out, " {number} {feed}, {topics}: {from} to {until}: {reason}; {}", gaps::outcome(gap, zone));
     }
     out.push_str("\nNot covered\n");
     if coverage.not_covered.is_empty() {

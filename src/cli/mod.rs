@@ -12,6 +12,7 @@ pub mod demo;
 pub mod error;
 pub mod exit;
 mod folder;
+pub mod gaps;
 pub mod man;
 pub mod outbox;
 pub mod quarantine;
@@ -105,6 +106,9 @@ pub enum Command {
     /// List what could not be decoded, and judge it after all
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// List intervals in which messages may be missing, and close them
+    #[command(subcommand)]
+    Gaps(gaps::GapsCommand),
     /// Show what arrived and what became of it, and what no rule has decided
     Coverage(coverage::CoverageArgs),
     /// Try a channel
@@ -125,7 +129,10 @@ pub enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["run", "demo", "simulate", "status"]),
     ("Rules", &["check", "test", "rules"]),
-    ("Operate", &["reload", "alerts", "outbox", "quarantine", "coverage", "channel", "config", "error", "completions", "man"]),
+    (
+        "Operate",
+        &["reload", "alerts", "outbox", "quarantine", "gaps", "coverage", "channel", "config", "error", "completions", "man"],
+    ),
 ];
 
 /// The definitions, with the commands of `--help` in groups.
@@ -175,6 +182,7 @@ pub fn run(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Alerts(command) => alerts::run(command, global),
         Command::Outbox(command) => outbox::run(command, global),
         Command::Quarantine(command) => quarantine::run(command, global),
+        Command::Gaps(command) => gaps::run(command, global),
         Command::Coverage(args) => coverage::run(args, global),
         Command::Error(args) => error::run(&args, global),
         Command::Channel(command) => wait(channel::run(command, global)),

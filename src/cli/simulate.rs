@@ -118,6 +118,9 @@ struct FaultArgs {
     /// getLastMessages answers with so many at most
     #[arg(long, value_name = "MESSAGES")]
     cut_last_messages: Option<usize>,
+    /// Answer each look-up with this HTTP status
+    #[arg(long, value_name = "STATUS")]
+    fail_lookups: Option<u16>,
     /// A socket falls dead silent after so many frames
     #[arg(long, value_name = "FRAMES")]
     silent_after: Option<u64>,
@@ -186,6 +189,7 @@ fn options(args: SimulateArgs) -> anyhow::Result<Options> {
             garbage: faults.garbage,
             arrays: faults.arrays,
             cap_answers: faults.cut_last_messages,
+            fail_lookups: faults.fail_lookups,
             silence: Silence::No,
             silent_after: faults.silent_after,
         },

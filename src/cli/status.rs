@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use clap::Args;
 
 use super::{
-    Exit, Global, counted,
+    Exit, Global, counted, gaps,
     table::{Owner, local, or_dash, show, size, span, table},
     talk,
 };
@@ -93,9 +93,11 @@ fn screen(status: &Status, zone: Tz) -> String {
     let store = &status.store;
     let free = store.disk_free.map_or_else(String::new, |free| format!(", {} free", size(free)));
     line("store", format!("{}, {}{free}; {} of {} events judged", store.folder, size(store.bytes), store.judged, store.last));
-    line("gaps", format!("{} in the last 7 days, {} ever", status.gaps.len(), status.gaps_ever));
+    line("gaps", format!("{} in the last 7 days, {} ever, {} open", status.gaps.len(), status.gaps_ever, status.gaps_open));
     for gap in &status.gaps {
-        line("", format!("{}: {} to {}: {}", gap.feed, local(gap.from, zone), local(gap.until, zone), gap.reason));
+        let (from, until) = (local(gap.from, zone), local(gap.until, zone));
+        line("", format!("{} {}, {}: {from} to {until}: {}", gap.number, gap.feed, gap.topics(), gap.reason));
+        line("", format!("  {}", gaps::outcome(gap, zone)));
     }
 
     out.push('\n');

@@ -27,6 +27,8 @@ pub struct Faults {
     pub arrays: f64,
     /// `getLastMessages` answers with so many messages at most, whatever was asked for.
     pub cap_answers: Option<usize>,
+    /// Each look-up of an identification or a person is answered with this status (401, 429, 500, …).
+    pub fail_lookups: Option<u16>,
     /// Open sockets fall silent: what happens meanwhile they never tell.
     pub silence: Silence,
     /// A socket falls dead silent once it has sent so many frames.

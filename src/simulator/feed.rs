@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{events::World, frame::Frame, load::Load, stats::Counters};
+use super::{events::World, frame::Frame, load::Load, register::Register, stats::Counters};
 use crate::model::{
     time::{Clock, Timestamp},
     topic,
@@ -79,6 +79,8 @@ pub(super) struct Feed {
     /// Topics switched on, by their canonical names; `None`: all.
     topics: Option<Vec<String>>,
     reach: usize,
+    /// What look-ups are answered from. None: a load run, which can't spare the time to read its own frames.
+    pub(super) register: Option<Register>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +90,7 @@ struct State {
 }
 
 impl Feed {
-    pub(super) fn new(topics: Option<&[String]>, reach: usize) -> Self {
+    pub(super) fn new(topics: Option<&[String]>, reach: usize, register: Option<Register>) -> Self {
         let canonical = |name: &String| topic::find(name).map_or_else(|| name.clone(), |known| known.name.to_owned());
         Self {
             state: Mutex::default(),
@@ -97,6 +99,7 @@ impl Feed {
             ended: watch::Sender::new(false),
             topics: topics.map(|names| names.iter().map(canonical).collect()),
             reach,
+            register,
         }
     }
 
@@ -110,6 +113,11 @@ impl Feed {
 
     /// What has just happened: remembered, and handed to every socket that is open now.
     pub(super) async fn publish(&self, mut frames: Vec<Frame>, now: Timestamp, counters: &Counters) {
+        if let Some(register) = &self.register {
+            for frame in &frames {
+                register.note(frame);
+            }
+        }
         if let Some(enabled) = &self.topics {
             frames.retain(|frame| topic::find(&frame.topic).is_none() || enabled.iter().any(|name| *name == frame.topic));
         }

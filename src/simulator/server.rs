@@ -1,4 +1,4 @@
-//! Starts and stops a simulator, and its HTTP side: the token endpoint and the upgrade to the socket.
+//! Starts and stops a simulator, and its HTTP side: the token endpoint and the upgrade to the socket (look-ups have a file of their own).
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -33,7 +33,9 @@ use super::{
     feed::{self, Feed, Pace, Story},
     frame::Frame,
     load::Load,
+    lookups,
     options::{Answers, Mix, Options},
+    register::Register,
     socket::{self, Place},
     stats::{Counters, Stats},
     tokens::Tokens,
@@ -108,10 +110,11 @@ pub async fn start(options: Options) -> Result<Simulator, SimulatorError> {
     let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
 
+    let register = matches!(options.mix, Mix::Realistic).then(Register::default);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let shared = Arc::new(Shared {
-        feed: Feed::new(options.topics.as_deref(), options.history),
+        feed: Feed::new(options.topics.as_deref(), options.history, register),
         faults: watch::Sender::new(options.faults),
         drops: watch::Sender::new(()),
         counters: Counters::default(),
@@ -178,6 +181,12 @@ impl Simulator {
         format!("http://{}/v2/auth", self.address)
     }
 
+    /// `http://…/v2`; look-ups lie below it.
+    #[must_use]
+    pub fn rest_url(&self) -> String {
+        format!("http://{}/v2", self.address)
+    }
+
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.stats()
@@ -236,7 +245,7 @@ impl Shared {
     }
 
     /// Until when the bearer of this request may ask; `None`: not (any more).
-    fn bearer(&self, headers: &HeaderMap) -> Option<Timestamp> {
+    pub(super) fn bearer(&self, headers: &HeaderMap) -> Option<Timestamp> {
         let header = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = header.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| self.tokens.end(token.trim(), self.clock.now())).flatten()
@@ -249,6 +258,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v2/auth/refresh", post(refresh))
         .route("/v2/auth/check", get(check_token))
         .route("/ws/connect", get(connect))
+        .merge(lookups::routes())
         .merge(control::routes())
         .fallback(async || refusal(StatusCode::NOT_FOUND, "unknown path"))
         .with_state(shared)
@@ -332,7 +342,7 @@ async fn connect(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
 }
 
 /// The provider's shape of an error, whose code is a text.
-fn refusal(status: StatusCode, reason: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, reason: &str) -> Response {
     let info = status.canonical_reason().unwrap_or_default();
     (status, Json(json!({ "code": status.as_str(), "info": info, "reason": reason }))).into_response()
 }

@@ -54,6 +54,8 @@ counters! {
     requests,
     /// Messages sent as answers of `getLastMessages`.
     answered,
+    /// Look-ups of identifications and people.
+    lookups,
 }
 
 #[derive(Debug, Default)]

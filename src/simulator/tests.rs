@@ -537,3 +537,30 @@ async fn options_that_make_no_sense_are_refused() {
     the recorded feed no/such/file.jsonl can't be opened
     ");
 }
+
+#[tokio::test]
+async fn look_ups_know_how_each_identification_stands_however_long_ago_it_was_told() {
+    let simulator = silent(Options { history: 1, topics: Some(vec!["mismatches".to_owned()]), ..Options::default() }).await;
+    let link = |id: &str, key: &str| json!({ "kyc": "WEBID", "url": "https://example.org", "key": key, "actionId": id });
+    let links = json!({ "topic": "identRequestsCreated", "identLinks": [link("1", "A/B"), link("2", "C"), link("3", "D")] });
+    simulator.push(links.to_string()).await;
+    for (id, key, status) in [("1", "A/B", "success"), ("2", "C", "rejected")] {
+        let result =
+            json!({ "topic": "identResult", "kyc": "WEBID", "identId": id, "personKey": key, "reason": null, "status": status });
+        simulator.push(result.to_string()).await;
+    }
+    let token = access_token(&simulator).await;
+    let ask = async |path: &str, token: &str| {
+        let answer = reqwest::Client::new().get(format!("{}/status/{path}", simulator.rest_url())).bearer_auth(token);
+        let answer = answer.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["status"].clone())
+    };
+    for (path, status) in [("ident/1", 100), ("ident/2", 0), ("ident/3", 101), ("person/A%2FB", 100), ("person/D", 101)] {
+        assert_eq!(ask(path, &token).await, (200, status.into()), "{path}");
+    }
+    assert_eq!(ask("ident/4", &token).await.0, 404);
+    assert_eq!(ask("ident/1", "stolen").await.0, 401);
+    simulator.set_faults(Faults { fail_lookups: Some(429), ..Faults::default() });
+    assert_eq!(ask("ident/1", &token).await.0, 429);
+    assert_eq!(simulator.stop().await.lookups, 8);
+}

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
-    StoreError,
+    StoreError, gaps,
     rows::failed,
     write::{self, Note},
 };
@@ -20,6 +20,8 @@ pub enum Change {
     Drop { deliveries: Vec<i64> },
     /// To be decoded again and judged.
     Judge { quarantined: Vec<i64> },
+    /// What is missing was found out by other means, or is known not to be.
+    CloseGaps { gaps: Vec<i64> },
     /// Nothing in the store changes; that it was done is kept.
     Done { object: String },
 }
@@ -53,6 +55,9 @@ pub(super) fn act(connection: &Connection, act: &Act, now: Timestamp) -> Result<
         }
         Change::Drop { deliveries } => deliveries.iter().map(|n| give_up(connection, *n, now)).collect::<Result<_, _>>()?,
         Change::Judge { quarantined } => quarantined.iter().map(|id| judge(connection, *id)).collect::<Result<_, _>>()?,
+        Change::CloseGaps { gaps: ids } => {
+            ids.iter().map(|id| gaps::close(connection, *id, &act.actor, now)).collect::<Result<_, _>>()?
+        }
         Change::Done { object } => vec![Changed { object: object.clone(), before: String::new(), after: String::new() }],
     };
     let only_noted = !matches!(act.change, Change::Done { .. });

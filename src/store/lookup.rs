@@ -185,12 +185,13 @@ impl Reader {
         })
     }
 
-    /// The highest number in use among `alerts`, `deliveries`, `quarantine`: for whoever asked for one beyond it.
+    /// The highest number in use among `alerts`, `deliveries`, `quarantine`, `gaps`: for whoever asked for one beyond it.
     pub fn highest(&self, of: Numbered) -> Result<i64, StoreError> {
         let sql = match of {
             Numbered::Alerts => "SELECT coalesce(max(n), 0) FROM alerts",
             Numbered::Deliveries => "SELECT coalesce(max(n), 0) FROM deliveries",
             Numbered::Quarantine => "SELECT coalesce(max(id), 0) FROM quarantine",
+            Numbered::Gaps => "SELECT coalesce(max(id), 0) FROM gaps",
         };
         self.with("reading the highest number", |connection| connection.query_row(sql, [], |row| row.get(0)))
     }
@@ -304,6 +305,7 @@ pub enum Numbered {
     Alerts,
     Deliveries,
     Quarantine,
+    Gaps,
 }
 
 impl ChannelState {

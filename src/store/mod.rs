@@ -17,6 +17,7 @@ mod aside;
 mod books;
 mod change;
 mod deliveries;
+mod gaps;
 mod guard;
 mod kept;
 mod lookup;
@@ -43,6 +44,7 @@ mod writer;
 mod tests;
 
 pub use change::{Act, Change, Changed};
+pub use gaps::GapRow;
 pub use lookup::{AlertFilter, ChannelState, DeliveryFilter, Numbered, QuarantineFilter, Wanted};
 pub use open::{DATABASE, OnFatal, Opened, Options};
 pub use owner::Holder;

@@ -17,7 +17,7 @@ use crate::model::{
     names::{ChannelName, FeedName, RuleId},
     severity::Severity,
     time::Timestamp,
-    turn::{Gap, GenerationRecord, Judged},
+    turn::{GenerationRecord, Judged},
 };
 
 /// One alert, as a table shows it.
@@ -214,21 +214,6 @@ impl Reader {
     pub fn quarantined_bytes(&self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
         self.with("reading quarantined bytes", |connection| {
             connection.query_row("SELECT bytes FROM quarantine WHERE id = ?1", params![id], |row| row.get(0)).optional()
-        })
-    }
-
-    /// Every interval for which a feed can't prove that all arrived.
-    pub fn gaps(&self) -> Result<Vec<Gap>, StoreError> {
-        let sql = "SELECT feed, topics, from_at, until_at, found_at, reason FROM gaps ORDER BY id";
-        self.rows("reading gaps", sql, [], |row| {
-            Ok(Gap {
-                feed: row.get::<_, Named<_>>(0)?.0,
-                topics: row.get::<_, Json<_>>(1)?.0,
-                from: row.get::<_, At>(2)?.0,
-                until: row.get::<_, At>(3)?.0,
-                found_at: row.get::<_, At>(4)?.0,
-                reason: row.get(5)?,
-            })
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 
 use super::{
-    StoreError, books, missing,
+    StoreError, books, gaps, missing,
     rows::{failed, json},
     troubles,
     writer::Marks,
@@ -19,7 +19,7 @@ use crate::model::{
     ids::Seq,
     names::{FeedName, RuleId},
     time::Timestamp,
-    turn::{Gap, GenerationRecord, Judged, Retried, Turn, UndecidedRow},
+    turn::{GenerationRecord, Judged, Retried, Turn, UndecidedRow},
 };
 
 /// Something that an auditor will want to know: who did what to what. No personal data.
@@ -59,7 +59,7 @@ pub(super) fn turn(connection: &Connection, turn: &Turn, marks: &mut Marks) -> R
     books::add(connection, turn)?;
     books::imbalances(connection, &effects.imbalances)?;
     troubles::mark(connection, &effects.marks)?;
-    gaps(connection, &turn.gaps)
+    gaps::found(connection, &turn.gaps)
 }
 
 fn events(connection: &Connection, events: &[Event], marks: &mut Marks) -> Result<(), StoreError> {
@@ -319,29 +319,6 @@ fn judged(connection: &Connection, range: &Judged, marks: &mut Marks) -> Result<
             .map_err(failed(operation))?;
     }
     marks.judged = range.to;
-    Ok(())
-}
-
-fn gaps(connection: &Connection, gaps: &[Gap]) -> Result<(), StoreError> {
-    let operation = "writing gaps";
-    for gap in gaps {
-        let topics = json(operation, &gap.topics)?;
-        connection
-            .prepare_cached(
-                "INSERT INTO gaps (feed, topics, from_at, until_at, found_at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    gap.feed.as_str(),
-                    topics,
-                    gap.from.timestamp_micros(),
-                    gap.until.timestamp_micros(),
-                    gap.found_at.timestamp_micros(),
-                    gap.reason,
-                ])
-            })
-            .map_err(failed(operation))?;
-    }
     Ok(())
 }
 

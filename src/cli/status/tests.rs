@@ -46,6 +46,7 @@ fn well() -> Status {
         channels: vec![channel("kyc-operations", -60), channel("compliance-chat", -61)],
         gaps: Vec::new(),
         gaps_ever: 0,
+        gaps_open: 0,
         quarantined: 0,
         last_alert: Some(LastAlert { number: 42, at: at(-65), rule: RuleId::new("KYC-012"), severity: Severity::High }),
         store: StoreLine {
@@ -84,13 +85,17 @@ fn a_day_on_which_nothing_is() {
     (status.channels[0].owed, status.channels[0].oldest, status.channels[0].dead) = (3, Some(at(-7_300)), 1);
     status.channels[1].configured = false;
     status.gaps_ever = 4;
+    status.gaps_open = 3;
     status.gaps = vec![GapLine {
+        number: 4,
         feed: FeedName::new("concedus"),
         topics: Vec::new(),
         from: at(-9_000),
         until: at(-8_000),
         found_at: at(-8_000),
         reason: "the provider did not answer the request for past messages".to_owned(),
+        closed_at: None,
+        closed_by: None,
     }];
     status.quarantined = 1;
     status.findings = vec!["feed concedus is not connected".to_owned(), "the books don't balance".to_owned()];

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::{Office, Refusal, proposal};
+use super::{GapLine, Office, Refusal, proposal};
 use crate::{
     model::{
         books::{BooksRow, Seam},
@@ -13,7 +13,6 @@ use crate::{
         ids::Seq,
         names::{FeedName, TopicName},
         time::Timestamp,
-        turn::Gap,
     },
     store::QuarantineFilter,
 };
@@ -104,24 +103,6 @@ pub struct LedgerLine {
     pub rules: usize,
 }
 
-/// An interval for which a feed can't prove that everything arrived.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GapLine {
-    pub feed: FeedName,
-    /// Empty: all.
-    pub topics: Vec<String>,
-    pub from: Timestamp,
-    pub until: Timestamp,
-    pub found_at: Timestamp,
-    pub reason: String,
-}
-
-impl From<Gap> for GapLine {
-    fn from(gap: Gap) -> Self {
-        Self { feed: gap.feed, topics: gap.topics, from: gap.from, until: gap.until, found_at: gap.found_at, reason: gap.reason }
-    }
-}
-
 impl Office {
     pub(super) fn coverage(
         &self,
@@ -163,12 +144,12 @@ impl Office {
             let (live_from, rules) = sets.get(&judged.generation).copied().unwrap_or_default();
             ledger.push(LedgerLine { from: judged.from, to: judged.to, generation: judged.generation, live_from, rules });
         }
-        let gaps = reader.gaps()?.into_iter().filter(|gap| {
+        let gaps = reader.gaps()?.into_iter().map(GapLine::from).filter(|gap| {
             feed.is_none_or(|feed| *gap.feed == *feed)
                 && since.is_none_or(|since| gap.until >= since)
                 && topic.is_none_or(|topic| gap.topics.is_empty() || gap.topics.iter().any(|name| name == topic))
         });
-        let gaps: Vec<GapLine> = gaps.map(GapLine::from).collect();
+        let gaps: Vec<GapLine> = gaps.collect();
         let quarantined = reader.find_quarantined(&QuarantineFilter {
             feed: feed.map(str::to_owned),
             state: None,
@@ -216,7 +197,7 @@ fn not_covered(hours: &[Hour], gaps: &[GapLine], imbalances: &[ImbalanceLine], q
     if waiting > 0 {
         told.push(format!("{waiting} events are journaled and not judged yet"));
     }
-    for gap in gaps {
+    for gap in gaps.iter().filter(|gap| gap.is_open()) {
         told.push(format!(
             "feed {}: between {} and {} messages may be missing",
             gap.feed,

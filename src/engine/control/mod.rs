@@ -1,4 +1,4 @@
-//! The control side: what `status`, `reload`, `alerts`, `outbox`, `quarantine` and `coverage` ask, and who answers.
+//! The control side: what `status`, `reload`, `alerts`, `outbox`, `quarantine`, `gaps` and `coverage` ask, and who answers.
 //!
 //! ```text
 //! command ─▶ client ─▶ control socket ─▶ Office (with the running service)   ─▶ the store's writer, the engine
@@ -11,6 +11,7 @@
 mod alerts;
 pub mod client;
 mod coverage;
+mod gaps;
 mod outbox;
 pub mod people;
 mod quarantine;
@@ -30,7 +31,8 @@ use serde_json::Value as Json;
 use tokio::sync::{Notify, mpsc};
 
 pub use alerts::{AlertLine, AlertPage, HistoryLine};
-pub use coverage::{Coverage, GapLine, Hour, ImbalanceLine, LedgerLine};
+pub use coverage::{Coverage, Hour, ImbalanceLine, LedgerLine};
+pub use gaps::GapLine;
 pub use outbox::DeliveryLine;
 pub use quarantine::QuarantineLine;
 pub use reload::{Finding, Reloaded};
@@ -109,6 +111,16 @@ pub enum Ask {
         limit: usize,
     },
     RetryQuarantined {
+        ids: Vec<String>,
+        note: String,
+    },
+    Gaps {
+        feed: Option<String>,
+        /// Closed ones as well.
+        all: bool,
+        limit: usize,
+    },
+    CloseGaps {
         ids: Vec<String>,
         note: String,
     },
@@ -245,6 +257,8 @@ impl Office {
             Ask::DropDeliveries { which, note } => json(&self.drop_deliveries(&which, note, actor)?),
             Ask::Quarantine { feed, state, since, limit } => json(&self.quarantine(feed, state, since, limit)?),
             Ask::RetryQuarantined { ids, note } => json(&self.retry_quarantined(&ids, note, actor)?),
+            Ask::Gaps { feed, all, limit } => json(&self.gaps(feed.as_deref(), all, limit)?),
+            Ask::CloseGaps { ids, note } => json(&self.close_gaps(&ids, note, actor)?),
             Ask::Coverage { feed, topic, since } => json(&self.coverage(feed.as_deref(), topic.as_deref(), since)?),
         }
     }

@@ -38,9 +38,10 @@ pub struct Status {
     pub books: Vec<ImbalanceLine>,
     pub rules: Rules,
     pub channels: Vec<ChannelLine>,
-    /// Those of the last days, newest first, and how many there are in all.
+    /// Those of the last days, newest first, and how many there are in all, and open.
     pub gaps: Vec<GapLine>,
     pub gaps_ever: u64,
+    pub gaps_open: u64,
     /// Entries of the quarantine that nobody has judged.
     pub quarantined: u64,
     pub last_alert: Option<LastAlert>,
@@ -122,8 +123,9 @@ impl Office {
     pub(super) fn status(&self) -> Result<Status, Refusal> {
         let reader = self.store.reader();
         let now = self.clock.now();
-        let gaps = reader.gaps()?;
+        let gaps: Vec<GapLine> = reader.gaps()?.into_iter().map(GapLine::from).collect();
         let gaps_ever = gaps.len() as u64;
+        let gaps_open = gaps.iter().filter(|gap| gap.is_open()).count() as u64;
         let last_alert = reader.find_alerts(&AlertFilter { limit: 1, ..AlertFilter::default() })?.pop();
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -133,8 +135,9 @@ impl Office {
             books: self.books(now)?,
             rules: self.rules(now)?,
             channels: self.channels()?,
-            gaps: gaps.into_iter().rev().filter(|gap| now - gap.found_at < RECENT).map(GapLine::from).collect(),
+            gaps: gaps.into_iter().rev().filter(|gap| now - gap.found_at < RECENT).collect(),
             gaps_ever,
+            gaps_open,
             quarantined: reader.quarantine_count()?,
             last_alert: last_alert.map(|alert| LastAlert {
                 number: alert.n,
@@ -287,8 +290,11 @@ impl Office {
                 found.push(format!("channel {} is gone from the configuration and owes {}", channel.channel, channel.owed));
             }
         }
-        if !status.gaps.is_empty() {
-            found.push(format!("gaps that can't be ruled out in the last 7 days: {}", status.gaps.len()));
+        let open = status.gaps.iter().filter(|gap| gap.is_open()).count();
+        if open > 0 {
+            found.push(format!(
+                "gaps that can't be ruled out in the last 7 days: {open}; once somebody knows what was in them, `redflag gaps close`"
+            ));
         }
         if status.quarantined > 0 {
             found.push(format!("set aside and judged by no rule: {}; `redflag quarantine list` shows them", status.quarantined));

@@ -6,7 +6,7 @@ use crate::{
         alert::AlertState,
         delivery::{AttemptReport, Next},
         event::{QuarantineReason, Quarantined},
-        turn::Retried,
+        turn::{Gap, Retried},
     },
     store::{Act, AlertFilter, Change, DeliveryFilter, Outbox as _, QuarantineFilter, StoreError},
 };
@@ -161,4 +161,29 @@ fn alerts_are_found_by_rule_state_and_time() {
     assert_eq!(found(AlertFilter { rule: Some("ident-failed".to_owned()), ..all() }), [2, 1]);
     assert_eq!(found(AlertFilter { rule: Some("other".to_owned()), ..all() }), [0_i64; 0]);
     assert_eq!(found(AlertFilter { since: Some(at(1)), ..all() }), [0_i64; 0]);
+}
+
+#[test]
+fn a_gap_is_closed_once_and_by_whom_is_kept() {
+    let (_folder, store) = fresh();
+    let gap = Gap {
+        feed: FeedName::new("concedus"),
+        topics: vec!["identResult".to_owned()],
+        from: at(0),
+        until: at(10),
+        found_at: at(20),
+        reason: "the answer was cut".to_owned(),
+    };
+    commit(&store, [Turn { gaps: vec![gap], ..Turn::default() }]);
+    let close = || store.act(act("gaps close", Change::CloseGaps { gaps: vec![1] })).wait().unwrap();
+    assert_eq!((&*close()[0].before, &*close()[0].after), ("open", "closed"));
+    let ben = Act { actor: user("ben", 1_001), ..act("gaps close", Change::CloseGaps { gaps: vec![1] }) };
+    assert_eq!(store.act(ben).wait().unwrap()[0].before, "closed");
+    let row = store.reader().gap(1).unwrap().unwrap();
+    assert_eq!(row.closed_by.as_deref(), Some("anna"), "who closed it first");
+    assert!(row.closed_at.is_some());
+    let history = store.reader().history("gap 1").unwrap();
+    assert_eq!((&*history[0].actor.name, &*history[0].detail, history[0].after.as_deref()), ("anna", "because", Some("closed")));
+    let unknown = store.act(act("gaps close", Change::CloseGaps { gaps: vec![1, 2] })).wait().unwrap_err();
+    assert!(matches!(unknown, StoreError::Refused { .. }), "{unknown}");
 }

@@ -75,7 +75,7 @@ pub async fn outages(bench: &Bench, caps: &[(usize, usize)]) -> anyhow::Result<O
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
         outage::mend(&world).await?;
-        let told = world.home.reader()?.gaps()?.split_off(gaps);
+        let told: Vec<Gap> = world.home.reader()?.gaps()?.split_off(gaps).into_iter().map(|row| row.gap).collect();
         judge(&world, &idents, &told, &mut outcome).await?;
     }
     outcome.alarms = world.alarms().iter().filter(|alarm| alarm.contains("a gap can't be ruled out")).count();
