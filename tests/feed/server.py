@@ -14,7 +14,8 @@ Control:  POST /control/send     body = one frame, sent as it is (?kind=binary; 
           POST /control/drop     cuts every open socket without a close
           POST /control/close    closes every open socket with ?code=1001
           POST /control/forget   getLastMessages brings nothing of what was sent so far
-          POST /control/set      ?reply=, ?topics=, ?refuse=, ?cap= as the flags below; ?enabled=a,b: the topics that are sent; ?closed=1: sockets are answered with 503;
+          POST /control/set      ?reply=, ?topics=, ?refuse=, ?cap=, ?expiry_offset=, ?answer_after= as the flags below;
+                                 ?enabled=a,b: the topics that are sent; ?closed=1: sockets are answered with 503;
                                  ?token=401|429|500|html|hang: what the token endpoints answer instead; ?token=ok ends that
           GET  /control/stats
           GET  /control/kept     [[moment in Unix seconds, text], …]
@@ -32,7 +33,7 @@ import secrets
 import sys
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -62,6 +63,8 @@ class Feed:
         self.cap = options.cap
         self.closed = False
         self.token_fault = "ok"
+        self.expiry_offset = options.expiry_offset
+        self.answer_after = options.answer_after
         self.stats = {
             "tokens": 0, "refreshes": 0, "refused_logins": 0, "connects": 0, "refused_upgrades": 0,
             "sent": 0, "expired": 0, "requests": [], "user_fields": [], "token_times": [], "socket_gaps": [],
@@ -169,6 +172,8 @@ class Http(BaseHTTPRequestHandler):
                 feed.cap = int(query.get("cap", feed.cap))
                 feed.closed = query.get("closed", "1" if feed.closed else "0") == "1"
                 feed.token_fault = query.get("token", feed.token_fault)
+                feed.expiry_offset = float(query.get("expiry_offset", feed.expiry_offset))
+                feed.answer_after = float(query.get("answer_after", feed.answer_after))
             return self.answer(200, {})
         return self.answer(404, {"code": "404", "info": "", "reason": "no such place"})
 
@@ -204,7 +209,7 @@ class Http(BaseHTTPRequestHandler):
         with feed.lock:
             known = token in feed.refresh_tokens
             feed.refresh_tokens.discard(token)
-        if not known:
+        if not known or feed.options.refuse_refresh:
             return self.answer(400, {"error": "Invalid request"})
         feed.count("refreshes")
         return self.answer(200, feed.grant())
@@ -297,7 +302,7 @@ async def serve_socket(feed, socket):
 
 
 async def close_when_expired(feed, socket, left):
-    await asyncio.sleep(max(0.0, left + feed.options.expiry_offset))
+    await asyncio.sleep(max(0.0, left + feed.expiry_offset))
     feed.count("expired")
     await socket.close(4001, "token expired")
 
@@ -313,6 +318,7 @@ async def answer_method(feed, socket, text):
         if frame is not None:
             await socket.send(frame)
     elif method == "getLastMessages":
+        await asyncio.sleep(feed.answer_after)
         messages = past_messages(feed, request)
         if reply == "unwrapped":
             for message in messages:
@@ -336,7 +342,7 @@ def topic_frame(method, shape, names):
 
 
 def past_messages(feed, request):
-    since = datetime.fromisoformat(request["since"]) if "since" in request else None
+    since = datetime.fromisoformat(request["since"]) - timedelta(seconds=feed.options.lead) if "since" in request else None
     topics = request.get("topics") or []
     with feed.lock:
         kept = list(feed.kept)
@@ -355,6 +361,7 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--token-life", type=float, default=240.0, help="seconds")
     parser.add_argument("--no-refresh", action="store_true", help="token answers hold no refreshToken")
+    parser.add_argument("--refuse-refresh", action="store_true", help="no refresh token is taken")
     parser.add_argument("--close-when-expired", action="store_true", help="a socket ends with its token")
     parser.add_argument("--username", default="partner")
     parser.add_argument("--username-field", default="username")
@@ -366,6 +373,8 @@ async def main():
     parser.add_argument("--skew", type=float, default=0.0, help="seconds by which exp runs ahead of the truth")
     parser.add_argument("--expiry-offset", type=float, default=0.0, help="seconds by which a socket ends after its token")
     parser.add_argument("--shuffle", action="store_true", help="past messages come in any order")
+    parser.add_argument("--lead", type=float, default=0.0, help="seconds by which past messages begin before what was asked for")
+    parser.add_argument("--answer-after", type=float, default=0.0, help="seconds until getLastMessages is answered")
     parser.add_argument("--cap", type=int, default=1000, help="no answer holds more messages")
     feed = Feed(parser.parse_args())
     feed.loop = asyncio.get_running_loop()

@@ -26,13 +26,22 @@ async fn every_missing_message_lies_in_a_told_gap() {
 
 #[tokio::test]
 async fn a_shuffled_answer_with_twins_and_replays_leaves_the_journal_as_the_model_has_it() {
-    for reply in ["array", "unwrapped"] {
+    for way in [r14::WRAPPED, r14::PLAINLY] {
+        let way = r14::Way { alerting: 20, ..way };
         let (_folder, bench) = bench();
-        let outcome = r14::reconcile(&bench, reply, 2, 80, 160).await.unwrap();
-        assert!(outcome.exact() && outcome.twins > 0 && outcome.replayed > 0.0, "{reply}: {outcome}");
-        assert_eq!(outcome.ambiguous > 0.0, reply == "unwrapped", "{reply}: {outcome}");
-        assert_eq!(outcome.marked, 0, "{reply}: {outcome}");
+        let outcome = r14::reconcile(&bench, way, 2, 80, 160).await.unwrap();
+        assert!(outcome.exact() && outcome.twins > 0 && outcome.replayed > 0.0 && outcome.alerts > 20, "{way:?}: {outcome}");
+        assert_eq!(outcome.ambiguous > 0.0, way.reply == "unwrapped", "{way:?}: {outcome}");
+        assert_eq!(outcome.marked, 0, "{way:?}: {outcome}");
     }
+}
+
+#[tokio::test]
+async fn ordinary_frames_from_before_the_window_are_journaled_again_and_say_that_they_may_be_repeats() {
+    let (_folder, bench) = bench();
+    let way = r14::Way { alerting: 20, ..r14::TOO_EARLY };
+    let outcome = r14::reconcile(&bench, way, 2, 40, 40).await.unwrap();
+    assert!(outcome.marked_exactly() && outcome.marked > 0, "{outcome}");
 }
 
 #[tokio::test]
@@ -46,8 +55,7 @@ async fn a_line_that_is_half_open_reset_or_cut_loses_nothing_and_is_not_tried_in
 async fn sockets_that_end_with_their_token_and_an_unwell_token_endpoint_lose_nothing() {
     let (_folder, bench) = bench();
     let mut outcome = r15::Outcome::default();
-    r15::expiry(&bench, "with the token", &["--close-when-expired"], 1, &mut outcome).await.unwrap();
+    r15::expiry(&bench, "with the token", "4", "", 1, &mut outcome).await.unwrap();
     r15::endpoint(&bench, "500", std::time::Duration::from_secs(3), &mut outcome).await.unwrap();
-    assert_eq!(outcome.lost, 0, "{outcome:?}");
-    assert!(outcome.closest >= 0.9, "{outcome:?}");
+    assert!(outcome.closest >= 0.9 && outcome.ends > 0 && outcome.alerts > 4, "{outcome:?}");
 }

@@ -4,6 +4,8 @@ use anyhow::bail;
 
 use crate::harness::{Bench, Row};
 
+mod attacks;
+mod link;
 mod outage;
 pub mod r01;
 pub mod r02;
@@ -52,7 +54,8 @@ pub async fn run(row: &str, bench: &Bench) -> anyhow::Result<Row> {
         "R21" => r21::run(bench).await,
         "R22" => r22::run(bench).await,
         one if one.starts_with(r21::ONE) => r21::one(&one[r21::ONE.len()..]),
-        "R13" => r13::run(bench).await,
+        "R13" => Box::pin(r13::run(bench)).await,
+        link::LINK => link::link(bench).await,
         "R14" => r14::run(bench).await,
         "R15" => r15::run(bench).await,
         "R16" => r16::run(bench).await,

@@ -1,4 +1,5 @@
-//! R13: the line fails: half-open, reset, cut, and names that don't resolve. Found within the limit, never tried in a storm, nothing lost.
+//! R13: the line fails: half-open, reset, cut, lossy, down, and names that don't resolve. Found within the limit, never tried in a storm,
+//! tried ever more rarely and never in step, and the four properties hold.
 
 use std::{
     net::SocketAddr,
@@ -9,38 +10,44 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Notify,
 };
 
-use super::outage;
+use super::{link, outage};
 use crate::harness::{
     Bench, PATIENCE, Row,
     world::{Plan, World},
 };
 
-const TRIALS: usize = 99;
+/// At a proxy; [`link::TRIALS`] more below it, and the names.
+const TRIALS: usize = 60;
 /// The limit for a peer that answers nothing.
 const FOUND: Duration = Duration::from_secs(20);
+/// A busy machine starts a try late, and the next one in time.
+const APART: Duration = Duration::from_millis(900);
 
 pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     let trials = bench.trials(TRIALS);
-    let line = faults(bench, trials, "").await?;
-    let names = names(bench).await?;
+    let (line, link, names, waits) =
+        tokio::try_join!(faults(bench, trials, ""), link::in_a_namespace(bench), names(bench), backs_off(bench))?;
     Ok(Row::new(
-        trials + names.trials,
-        "found within 20 s, 0 lost, at most 1 try a second; NXDOMAIN, SERVFAIL and a silent resolver alike",
-        format!("line: {line:?}; names: {names:?}"),
-        line.holds() && names.holds(),
+        trials + usize::try_from(link.trials)? + names.trials + 1,
+        "found within 20 s, at most 1 try a second, waits that grow and are jittered; half-open, RST, loss, link down, NXDOMAIN, SERVFAIL and a \
+         silent resolver alike: 0 lost, altered or invented, a fresh event passes in ≤ 10 s",
+        format!("proxy: {line:?}; link: {}; names: {names:?}; refused for a while: tries {waits:.1?} s apart", link.measured),
+        line.holds() && link.pass && names.holds(),
     ))
 }
 
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub trials: usize,
-    pub lost: usize,
+    pub events: usize,
+    pub alerts: usize,
     pub slowest: Duration,
     /// Between the starts of two tries.
     pub closest: Option<Duration>,
@@ -49,12 +56,21 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn holds(&self) -> bool {
-        self.lost == 0 && self.slowest <= FOUND && self.closest.is_none_or(|closest| closest >= Duration::from_millis(900))
+        self.slowest <= FOUND && self.closest.is_none_or(|closest| closest >= APART)
     }
 
-    fn tries(&mut self, at: &[Instant]) {
+    pub(super) fn tries(&mut self, at: &[Instant]) {
         self.tries += at.len();
         self.closest = at.windows(2).map(|pair| pair[1] - pair[0]).chain(self.closest).min();
+    }
+}
+
+/// An event while the line is bad: in one trial the feed sends it into the void, in the next nobody listens.
+pub(super) async fn unheard(world: &World, trial: usize) {
+    if trial.is_multiple_of(2) {
+        world.send(1).await;
+    } else {
+        world.miss().await;
     }
 }
 
@@ -68,11 +84,10 @@ pub async fn faults(bench: &Bench, trials: usize, settings: &str) -> anyhow::Res
     world.connected(&daemon).await?;
     outage::settled(&world).await?;
     let mut outcome = Outcome { trials, ..Outcome::default() };
-    let mut sent = 0;
     for trial in 0..trials {
         let connects = proxy.tries().len();
-        world.feed.send(&outage::frame(&format!("A{trial}"), false)).await;
-        outage::journaled(&world, sent + 1).await?;
+        world.send(1).await;
+        outage::journaled(&world, world.sent()).await?;
         let begun = Instant::now();
         match trial % 3 {
             0 => proxy.set(Mode::Frozen),
@@ -82,7 +97,7 @@ pub async fn faults(bench: &Bench, trials: usize, settings: &str) -> anyhow::Res
                 proxy.reset();
             }
         }
-        world.feed.miss(&outage::frame(&format!("B{trial}"), false)).await;
+        unheard(&world, trial).await;
         if trial % 3 == 2 {
             tokio::time::sleep(Duration::from_secs(3)).await;
             proxy.set(Mode::Open);
@@ -91,18 +106,42 @@ pub async fn faults(bench: &Bench, trials: usize, settings: &str) -> anyhow::Res
         world.until("it connects again", PATIENCE, again).await?;
         outcome.slowest = outcome.slowest.max(begun.elapsed());
         proxy.set(Mode::Open);
-        sent += 2;
-        outage::journaled(&world, sent).await?;
+        outage::journaled(&world, world.sent()).await?;
         outage::settled(&world).await?;
     }
     outcome.tries(&proxy.tries());
-    let journal = outage::journal(&world)?;
-    let had = outage::multiset(journal.iter().map(|event| event.raw.as_str()));
-    let there = |name: String| had.get(outage::frame(&name, false).as_str()) == Some(&1);
-    outcome.lost =
-        (0..trials).flat_map(|trial| [format!("A{trial}"), format!("B{trial}")]).filter(|name| !there(name.clone())).count();
-    daemon.stop().await?;
+    let judgement = world.settle(daemon, PATIENCE).await?;
+    (outcome.events, outcome.alerts) = (judgement.events, judgement.alerts);
     Ok(outcome)
+}
+
+/// Whoever connects is refused for a while, and the cap is the usual one: how many seconds lie between the tries.
+async fn backs_off(bench: &Bench) -> anyhow::Result<Vec<f64>> {
+    const REFUSED: Duration = Duration::from_mins(1);
+    let plan = Plan { channels: vec!["archive"], ..Plan::default() };
+    let world = World::new(&bench.place("waits")?, plan).await?;
+    let proxy = Proxy::start(&world.feed.socket()).await?;
+    replace(&world, &world.feed.socket(), &proxy.url("127.0.0.1"))?;
+    replace(&world, "reconnect_cap = \"200ms\"", "")?;
+    let daemon = world.home.start().await?;
+    world.connected(&daemon).await?;
+    outage::settled(&world).await?;
+    let before = proxy.tries().len();
+    proxy.set(Mode::Closed);
+    proxy.reset();
+    world.miss().await;
+    tokio::time::sleep(REFUSED).await;
+    let tries = proxy.tries();
+    proxy.set(Mode::Open);
+    let apart: Vec<f64> = tries[before..].windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    ensure!(apart.iter().all(|apart| *apart >= APART.as_secs_f64()), "a storm: {apart:?}");
+    // Windows of 1, 2, 4 … 30 s: on average a dozen tries a minute; without a wait that grows it would be sixty.
+    ensure!((2..30).contains(&apart.len()), "the waits do not grow: {apart:?}");
+    let same = apart.iter().filter(|other| (*other - apart[0]).abs() < 0.05).count();
+    ensure!(same < apart.len(), "no jitter: {apart:?}");
+    outage::journaled(&world, world.sent()).await?;
+    world.settle(daemon, PATIENCE).await?;
+    Ok(apart)
 }
 
 /// The socket's host has a name, and the resolver does not help.
@@ -132,24 +171,23 @@ async fn names(bench: &Bench) -> anyhow::Result<Outcome> {
         resolver.set(answer);
         let (connects, asked) = (proxy.tries().len(), resolver.asked().len());
         proxy.reset();
-        world.feed.miss(&outage::frame(&format!("N{trial}"), false)).await;
+        unheard(&world, trial).await;
         let begun = Instant::now();
         world.until("the name is asked for", PATIENCE, async || resolver.asked().len() > asked).await?;
         outcome.slowest = outcome.slowest.max(begun.elapsed());
         tokio::time::sleep(Duration::from_secs(5)).await;
         resolver.set(FINE);
         world.until("it connects again", PATIENCE, async || proxy.tries().len() > connects).await?;
-        outage::journaled(&world, trial as u64 + 1).await?;
+        outage::journaled(&world, world.sent()).await?;
         outage::settled(&world).await?;
     }
     outcome.tries(&proxy.tries());
-    let journal = outage::journal(&world)?;
-    outcome.lost = 3 - journal.len().min(3);
-    daemon.stop().await?;
+    let judgement = world.settle(daemon, PATIENCE).await?;
+    (outcome.events, outcome.alerts) = (judgement.events, judgement.alerts);
     Ok(outcome)
 }
 
-fn replace(world: &World, from: &str, to: &str) -> anyhow::Result<()> {
+pub(super) fn replace(world: &World, from: &str, to: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(world.home.path("redflag.toml"))?;
     Ok(world.home.write("redflag.toml", &text.replace(from, to))?)
 }
@@ -165,7 +203,7 @@ enum Mode {
 }
 
 /// Stands between redflag and the feed, and does harm to the line.
-struct Proxy {
+pub(super) struct Proxy {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -178,7 +216,7 @@ struct State {
 }
 
 impl Proxy {
-    async fn start(upstream: &str) -> anyhow::Result<Self> {
+    pub(super) async fn start(upstream: &str) -> anyhow::Result<Self> {
         let upstream = upstream.trim_start_matches("ws://").split('/').next().unwrap_or_default().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -200,8 +238,12 @@ impl Proxy {
         Ok(Self { address, state })
     }
 
-    fn url(&self, host: &str) -> String {
-        format!("ws://{host}:{}/ws/connect", self.address.port())
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(super) fn url(&self, host: &str) -> String {
+        format!("ws://{host}:{}/ws/connect", self.port())
     }
 
     fn set(&self, mode: Mode) {
@@ -213,7 +255,7 @@ impl Proxy {
         self.state.reset.notify_waiters();
     }
 
-    fn tries(&self) -> Vec<Instant> {
+    pub(super) fn tries(&self) -> Vec<Instant> {
         self.state.tries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

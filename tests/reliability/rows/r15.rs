@@ -1,32 +1,39 @@
 //! R15: tokens: sockets that end with their token, a clock that is off, and a token endpoint that refuses, limits, breaks, talks HTML or
-//! hangs. Nothing is lost, and no more than one request a second goes to it.
+//! hangs. The four properties hold, and no more than one request a second goes to it.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-use super::outage;
+use super::{outage, r13::replace};
 use crate::harness::{
     Bench, PATIENCE, Row,
+    daemon::Daemon,
     world::{Plan, World},
 };
 
-/// The documented life is 240 s; what matters is where in it something happens.
-const LIFE: &str = "4";
+/// The documented life is 240 s; what matters is where in it something happens. Longer than a connection needs to prove itself, as that is.
+const LIFE: &str = "12";
+const ENDS: u64 = 3;
 const FAULTS: [&str; 4] = ["429", "500", "html", "hang"];
+/// A socket that ends with its token has a successor within so many seconds.
+const GAP: f64 = 2.0;
 
 pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     let mut outcome = Outcome::default();
-    for (name, flags) in [
-        ("with the token", vec!["--close-when-expired"]),
-        ("before the token", vec!["--close-when-expired", "--expiry-offset=-1"]),
-        ("after the token", vec!["--close-when-expired", "--expiry-offset=1"]),
-        ("at the handshake", vec!["--close-when-expired", "--expiry-offset=-4"]),
-        ("without refresh tokens", vec!["--close-when-expired", "--no-refresh"]),
-        ("clock 5 min behind", vec!["--close-when-expired", "--skew=-300"]),
-        ("clock 5 min ahead", vec!["--close-when-expired", "--skew=300"]),
-    ] {
-        expiry(bench, name, &flags, 3, &mut outcome).await.with_context(|| name.to_owned())?;
+    let phases = [
+        ("with the token", ""),
+        ("before the token", "--expiry-offset=-1"),
+        ("after the token", "--expiry-offset=1"),
+        ("in the middle of back-fill", "--answer-after=5"),
+        ("at the handshake", AT_THE_HANDSHAKE),
+        ("without refresh tokens", "--no-refresh"),
+        ("with refresh tokens that are not taken", "--refuse-refresh"),
+        ("clock 5 min behind", "--skew=-300"),
+        ("clock 5 min ahead", "--skew=300"),
+    ];
+    for (name, flag) in phases {
+        expiry(bench, name, LIFE, flag, ENDS, &mut outcome).await.with_context(|| name.to_owned())?;
     }
     for fault in FAULTS {
         endpoint(bench, fault, Duration::from_secs(12), &mut outcome).await.with_context(|| fault.to_owned())?;
@@ -34,16 +41,23 @@ pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     endpoint(bench, "401", Duration::from_secs(5), &mut outcome).await.context("401")?;
     Ok(Row::new(
         outcome.phases,
-        "0 lost, at most 1 request a second to the token endpoint, sockets gone for at most 2 s where tokens are to be had",
-        format!("{outcome:?}"),
-        outcome.lost == 0 && outcome.closest >= 0.95 && outcome.longest_gap <= 2.0,
+        "0 lost, altered or invented, a fresh event passes in ≤ 10 s; at most 1 request a second to the token endpoint; sockets gone for at most \
+         2 s where tokens are to be had",
+        format!("{outcome:.3?}"),
+        outcome.closest >= 0.95 && outcome.longest_gap <= GAP,
     ))
 }
+
+/// No socket lasts: a new one each second would be a storm, so the gaps grow and are none of the bar.
+const AT_THE_HANDSHAKE: &str = "--expiry-offset=-12";
 
 #[derive(Debug)]
 pub struct Outcome {
     pub phases: usize,
-    pub lost: usize,
+    pub events: usize,
+    pub alerts: usize,
+    /// Sockets that ended with their token.
+    pub ends: u64,
     /// Seconds between two requests to the token endpoint.
     pub closest: f64,
     pub requests: usize,
@@ -53,30 +67,38 @@ pub struct Outcome {
 
 impl Default for Outcome {
     fn default() -> Self {
-        Self { phases: 0, lost: 0, closest: f64::INFINITY, requests: 0, longest_gap: 0.0 }
+        Self { phases: 0, events: 0, alerts: 0, ends: 0, closest: f64::INFINITY, requests: 0, longest_gap: 0.0 }
     }
 }
 
 /// Sockets end around the end of their token, with events all the while.
-pub async fn expiry(bench: &Bench, name: &str, flags: &[&str], ends: u64, outcome: &mut Outcome) -> anyhow::Result<()> {
-    let feed = ["--token-life", LIFE].iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
+pub async fn expiry(bench: &Bench, name: &str, life: &str, flag: &str, ends: u64, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let flags = ["--close-when-expired", "--token-life", life, flag];
+    let feed = flags.iter().filter(|flag| !flag.is_empty()).map(|flag| (*flag).to_owned()).collect();
     let world = World::new(&bench.place(&name.replace(' ', "-"))?, plan(feed)).await?;
+    if flag != AT_THE_HANDSHAKE {
+        // The gaps are those of the usual waits.
+        replace(&world, r#"reconnect_cap = "200ms""#, "")?;
+    }
     let daemon = world.home.start().await?;
-    let mut sent = 0;
     let begun = Instant::now();
-    while world.feed.stats().await["expired"].as_u64().unwrap_or_default() < ends && begun.elapsed() < PATIENCE {
-        world.feed.send(&outage::frame(&sent.to_string(), false)).await;
-        sent += 1;
+    let ended = async || world.feed.stats().await["expired"].as_u64().unwrap_or_default();
+    while ended().await < ends {
+        ensure!(begun.elapsed() < PATIENCE * 4, "the sockets do not end; the log:\n{}", world.home.tail());
+        world.send(1).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let gaps = world.feed.stats().await["socket_gaps"].clone();
-    if !name.starts_with("at the handshake") {
-        let longest = gaps.as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).fold(0.0, f64::max);
-        outcome.longest_gap = outcome.longest_gap.max(longest);
+    // The last end has its gap, too.
+    world.connected(&daemon).await?;
+    let stats = world.feed.stats().await;
+    outcome.ends += stats["expired"].as_u64().unwrap_or_default();
+    if flag != AT_THE_HANDSHAKE {
+        let gaps = stats["socket_gaps"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64);
+        outcome.longest_gap = gaps.fold(outcome.longest_gap, f64::max);
     }
-    finish(&world, sent, outcome).await?;
-    daemon.stop().await?;
-    Ok(())
+    // The faults are over; sockets still end with their tokens.
+    world.feed.set("expiry_offset=0&answer_after=0").await;
+    finish(&world, daemon, outcome).await
 }
 
 /// The endpoint is unwell for a while, and no socket stands.
@@ -88,36 +110,31 @@ pub async fn endpoint(bench: &Bench, fault: &str, unwell: Duration, outcome: &mu
     world.feed.set(&format!("token={fault}")).await;
     outage::cut(&world).await;
     world.feed.set("closed=0").await;
-    for n in 0..20 {
-        world.feed.miss(&outage::frame(&n.to_string(), false)).await;
+    for _ in 0..20 {
+        world.miss().await;
     }
     tokio::time::sleep(unwell).await;
     world.feed.set("token=ok").await;
-    finish(&world, 20, outcome).await?;
-    daemon.stop().await?;
-    Ok(())
+    finish(&world, daemon, outcome).await
 }
 
 fn plan(feed: Vec<String>) -> Plan {
     Plan { overlap: "5s", channels: vec!["archive"], feed, ..Plan::default() }
 }
 
-async fn finish(world: &World, sent: usize, outcome: &mut Outcome) -> anyhow::Result<()> {
+async fn finish(world: &World, daemon: Daemon, outcome: &mut Outcome) -> anyhow::Result<()> {
     // The ladder after a refused login has a step of 30 s.
+    let sent = world.sent();
     let reader = world.home.reader()?;
-    let there = async || reader.last().is_ok_and(|last| last.0 >= sent as u64);
-    let waited = world.until("everything is journaled", PATIENCE * 3, there).await;
-    let journal = outage::journal(world)?;
-    let had = outage::multiset(journal.iter().map(|event| event.raw.as_str()));
-    let lost = (0..sent).filter(|n| had.get(outage::frame(&n.to_string(), false).as_str()) != Some(&1)).count();
-    outcome.lost += lost;
-    if lost == 0 {
-        waited?;
-    }
+    let there = async || reader.last().is_ok_and(|last| last.0 >= sent);
+    world.until("everything is journaled", PATIENCE * 3, there).await?;
+    let judgement = world.settle(daemon, PATIENCE).await?;
     let stats = world.feed.stats().await;
     let times: Vec<f64> = stats["token_times"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect();
     outcome.closest = times.windows(2).map(|pair| pair[1] - pair[0]).fold(outcome.closest, f64::min);
     outcome.requests += times.len();
+    outcome.events += judgement.events;
+    outcome.alerts += judgement.alerts;
     outcome.phases += 1;
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! R20: rules edited in twelve ways while events flow. Afterwards the ledger is held against what was saved.
+//! R20: rules edited in twelve ways while events flow, and most of them gone at once now and then. Afterwards the ledger is held against what
+//! was saved, and what arrived against the events.
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -10,8 +12,8 @@ use anyhow::ensure;
 use crate::{
     harness::{Bench, PATIENCE, Row},
     support::{
-        lines::{feed_with, judged},
-        saving::{FILE, Way, each_set_was_whole, mend, other, probe, save, set},
+        lines::{self, feed_with, judged, told},
+        saving::{BESIDE, FILE, Way, each_set_was_whole, mend, other, probe, save, set},
         service::{Place, Service},
     },
 };
@@ -24,6 +26,10 @@ const ALERTING: u64 = 100;
 const ANNOUNCED: Duration = Duration::from_secs(5);
 /// Between two edits: longer than the folder has to be quiet, so that most sets go live.
 const PAUSES: std::ops::Range<u64> = 350..600;
+/// Of so many edits one takes most of the rules away.
+const SHRINKS: usize = 100;
+/// What the operators read of each bad way.
+const WORDS: [&str; 4] = ["the file can't be read", "UTF-8", "no rule is left of 50", "of 50 rules are gone at once"];
 
 fn alerts(number: u64) -> bool {
     number.is_multiple_of(ALERTING)
@@ -55,6 +61,14 @@ pub async fn run(bench: &Bench) -> anyhow::Result<Row> {
     let sets = reader.ledger()?.len();
     ensure!(service.stop().await.0.success(), "it did not stop in order");
     each_set_was_whole(&reader, sent, alerts);
+    let arrived: Vec<u64> = lines::alerts(&place, "E2E-500").into_keys().collect();
+    ensure!(arrived == (1..=sent).filter(|number| alerts(*number)).collect::<Vec<_>>(), "{} alerts arrived", arrived.len());
+    let alarms: Vec<String> =
+        told(&place).iter().filter(|body| body["purpose"] == "alarm").map(|body| body["notes"].to_string()).collect();
+    if edits >= SHRINKS {
+        let untold = WORDS.iter().find(|words| !alarms.iter().any(|alarm| alarm.contains(**words)));
+        ensure!(untold.is_none(), "no alarm says {untold:?}; there are {alarms:?}");
+    }
     Ok(Row::new(
         edits,
         "0 events on a partial or empty set; each by the set of the ledger; a bad file announced ≤ 5 s",
@@ -88,7 +102,29 @@ async fn edit(seed: u64, edits: usize, place: &Place, service: &Service<'_>) -> 
             mend(way, &rules, FILE, &text);
         }
         before = text;
+        if version.is_multiple_of(SHRINKS) {
+            slowest = slowest.max(shrinks(place, service).await?);
+        }
         tokio::time::sleep(Duration::from_millis(random.u64(PAUSES))).await;
     }
     Ok(slowest)
+}
+
+/// All rules but one are gone at once, as after a copy that broke off: all of them stay in force. How long until it is announced.
+async fn shrinks(place: &Place, service: &Service<'_>) -> anyhow::Result<Duration> {
+    // The edit before may still be under way: only what comes after it counts.
+    tokio::time::sleep(ANNOUNCED / 2).await;
+    let refused = service.metric("redflag_reloads_total", "partly refused").await;
+    let (there, away) = (place.path("rules/beside"), place.path("rules-beside-away"));
+    fs::rename(&there, &away)?;
+    let begun = Instant::now();
+    while service.metric("redflag_reloads_total", "partly refused").await <= refused {
+        ensure!(begun.elapsed() < PATIENCE, "that most rules are gone is not announced; the log:\n{}", place.tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = begun.elapsed();
+    let live = service.metric("redflag_rules_live", "").await;
+    ensure!((live - (BESIDE + 1) as f64).abs() < 0.5, "{live} rules live; the log:\n{}", place.tail());
+    fs::rename(&away, &there)?;
+    Ok(took)
 }
