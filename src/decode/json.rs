@@ -16,6 +16,9 @@ const MAX_DEPTH: u32 = 127;
 /// Values in one frame: what a frame costs in memory is bounded, not only its bytes.
 const MAX_VALUES: usize = 1_000_000;
 
+/// Values in one list that are no objects: a list of events may be long, a list within an event that is longer costs many times its bytes.
+const MAX_PLAIN: usize = 100_000;
+
 /// Objects with more members than this look their names up in a set.
 const SMALL: usize = 24;
 
@@ -153,10 +156,17 @@ impl<'a> Parser<'a> {
     }
 
     fn array(&mut self, depth: u32) -> Result<Data<'a>, Refusal> {
-        let mut items = Vec::new();
+        let (mut items, mut plain) = (Vec::new(), 0);
         let mut next = self.jiter.known_array().map_err(|error| self.refusal(&error))?;
         while let Some(peek) = next {
-            items.push(self.value(peek, depth + 1)?);
+            let item = self.value(peek, depth + 1)?;
+            plain += usize::from(!matches!(item.data, Data::Map(_)));
+            if plain <= MAX_PLAIN {
+                items.push(item);
+            } else if plain == MAX_PLAIN + 1 {
+                let what = "a list of more than 100,000 values that are no objects";
+                self.faults.push(Fault { at: item.start, reason: QuarantineReason::TooLarge, what });
+            }
             next = self.jiter.array_step().map_err(|error| self.refusal(&error))?;
         }
         Ok(Data::List(items))

@@ -138,6 +138,16 @@ fn what_was_set_aside_of_a_batch_is_a_message_of_its_own() {
 }
 
 #[test]
+fn an_entry_with_a_list_beyond_every_measure_is_set_aside_with_its_bytes_and_its_neighbours_are_taken() {
+    let event = |value: &str| format!(r#"{{"topic":"identResult","identId":"I","value":{value}}}"#);
+    let bad = event(&format!("[{}1]", "1,".repeat(100_000)));
+    let decoded = decode(format!("[{},{bad},{}]", event("1"), event("[{}]")));
+    assert_eq!(decoded.elements.len(), 2);
+    let [item] = &decoded.quarantined[..] else { panic!("{:?}", decoded.quarantined.len()) };
+    assert_eq!((item.reason, &item.bytes[..]), (QuarantineReason::TooLarge, bad.as_bytes()));
+}
+
+#[test]
 fn many_bad_entries_cost_one_record_together() {
     let decoded = decode(format!("[{}]", vec!["7"; 10_000].join(",")));
     assert_eq!((decoded.entries, decoded.quarantined.len()), (10_000, SINGLE_QUARANTINES + 1));
@@ -228,6 +238,9 @@ fn hostile_frames_are_taken_or_set_aside_with_their_bytes_and_a_reason() {
         ("depth 128", nested(128)),
         ("a million brackets", vec![b'['; 1_000_000]),
         ("a million values", format!("[{}1]", "1,".repeat(1_000_000)).into_bytes()),
+        ("a list of 100,000 values", unknown(&format!("[{}1]", "1,".repeat(99_999))).into_bytes()),
+        ("a list of more values", unknown(&format!("[{}1]", "1,".repeat(100_000))).into_bytes()),
+        ("more values than a list may have", format!("[{}1]", "1,".repeat(100_000)).into_bytes()),
         ("a name of a megabyte", format!(r#"{{"topic":"x","{}":1}}"#, "n".repeat(1 << 20)).into_bytes()),
         ("duplicate names", br#"{"topic":"identResult","status":"success","status":"failed"}"#.to_vec()),
         ("duplicate names by an escape", br#"{"topic":"x","a":1,"\u0061":2}"#.to_vec()),

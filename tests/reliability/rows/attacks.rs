@@ -107,7 +107,9 @@ pub fn attacks(number: usize) -> Vec<Attack> {
         event("a large key", text(with(&format!("\"{}\":1", "k".repeat(1_000_000))))),
         event("an attachment in base64", text(with(&format!("\"x\":\"{}\"", "QUJD".repeat(100_000))))),
         event("an attachment in no alphabet", text(with(r#""x":"===%%% ../../etc/passwd""#))),
-        event("half a million elements", text(with(&format!("\"x\":[{}1]", "1,".repeat(499_000))))),
+        bad("half a million elements", text(with(&format!("\"x\":[{}1]", "1,".repeat(499_000))))),
+        bad("half a million events that are none", text(format!("[{}1]", "1,".repeat(499_000)))),
+        event("a hundred thousand elements", text(with(&format!("\"x\":[{}1]", "1,".repeat(99_999))))),
         event("1970", text(with("\"created\":\"1970-01-01T00:00:00Z\""))),
         event("the far future", text(with("\"created\":\"9999-12-31T23:59:59Z\""))),
         event(

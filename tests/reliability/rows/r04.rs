@@ -268,7 +268,9 @@ async fn served(world: &World, files: &[(&'static str, Vec<u8>)], before: &[Rece
     }
     let mut daemon = world.home.launch(&[])?;
     daemon.ready(PATIENCE).await?;
-    world.send_alerting().await;
+    let fresh = world.send_alerting().await;
+    let passed = async || world.received().is_ok_and(|received| received.iter().any(|one| one.ident == fresh));
+    world.until("liveness: a fresh event passes", ALIVE, passed).await?;
     arrive(world, before, ALIVE * 2).await?;
     let aside: Vec<PathBuf> =
         fs::read_dir(world.home.data())?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
