@@ -362,7 +362,7 @@ fn snapshot(texts: Vec<String>) -> Snapshot {
 }
 
 fn loaded(texts: Vec<String>) -> anyhow::Result<Generation> {
-    let loaded = set::load(&snapshot(texts), None, &Declared::default(), true, &|_, _| Vec::new());
+    let loaded = set::load(&snapshot(texts), None, &Declared::default(), true, &|_| Vec::new());
     let errors: Vec<&str> =
         loaded.diagnostics.iter().filter(|finding| finding.is_error()).map(|finding| finding.message.as_str()).collect();
     ensure!(errors.is_empty(), "the rules can't be loaded: {errors:?}");
@@ -382,7 +382,7 @@ fn load(figures: &mut Vec<Figure>, before: f64) -> anyhow::Result<()> {
         fs::write(folder.path().join(format!("r{n}.rhai")), text)?;
     }
     let declared = Declared::default();
-    let all = |_: &Generation, _: &CompiledRule| Vec::new();
+    let all = |_: &[Arc<CompiledRule>]| Vec::new();
     let started = Instant::now();
     let first = set::load(&Snapshot::read(folder.path())?, None, &declared, true, &all);
     let whole = started.elapsed().as_secs_f64();

@@ -16,7 +16,7 @@ mod told;
 
 use told::{alarms, gone, tell};
 
-use super::{pipeline::Control, rehearse::rehearse};
+use super::{pipeline::Control, rehearse::Rehearser};
 use crate::{
     alerts::Alarm,
     config::service::Watch,
@@ -36,6 +36,7 @@ use crate::{
         literal::Place,
         rule::CompiledRule,
         set::{self, Declared, Generation, Loaded, Stale},
+        spread::spread,
         watch::{self, Snapshot},
     },
     store::{Journal, StoreError},
@@ -333,7 +334,7 @@ fn unreadable(error: &watch::WatchError) -> Snapshot {
 pub(super) fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
     let files: BTreeMap<String, Arc<[u8]>> = kept.files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
     let snapshot = Snapshot { files, unreadable: Vec::new() };
-    let loaded = set::load(&snapshot, None, declared, true, &|_, _| Vec::new());
+    let loaded = set::load(&snapshot, None, declared, true, &|_| Vec::new());
     Latest { generation: Arc::new(loaded.generation), lists: list_files(snapshot.files) }
 }
 
@@ -407,11 +408,14 @@ pub fn observed(
         Rendered::Mail(mail) => mail.text,
         Rendered::Json(json) => json.to_string(),
     };
-    set::load(snapshot, previous, declared, confirm, &|generation, rule| {
-        let mut failed = rehearse(generation, rule, &body);
-        rehearsed(rule, &failed);
-        failed.extend(unknown_template(rule, templates));
-        failed
+    set::load(snapshot, previous, declared, confirm, &|rules| {
+        let failed = spread(rules, || Rehearser::new(&body), |rehearser, rule| rehearser.rehearse(rule));
+        let each = rules.iter().zip(failed).flat_map(|(rule, mut failed)| {
+            rehearsed(rule, &failed);
+            failed.extend(unknown_template(rule, templates));
+            failed
+        });
+        each.collect()
     })
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use super::{
     diagnostic::{Diagnostic, to_json},
-    set::{Declared, check},
+    set::{self, Declared},
     watch::Snapshot,
 };
 
@@ -29,7 +29,7 @@ fn declared() -> Declared {
 }
 
 fn findings(file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
-    check(&snapshot(&[(file, bytes)]), &declared(), &|_, _| Vec::new())
+    set::load(&snapshot(&[(file, bytes)]), None, &declared(), true, &|_| Vec::new()).diagnostics
 }
 
 fn shown(bytes: &[u8], findings: &[Diagnostic]) -> String {
@@ -85,7 +85,7 @@ fn settings_may_hold_negative_numbers() {
 #[test]
 fn the_shipped_rules_are_without_findings() {
     let snapshot = Snapshot::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rules")).unwrap();
-    let findings = check(&snapshot, &Declared::default(), &|_, _| Vec::new());
+    let findings = set::load(&snapshot, None, &Declared::default(), true, &|_| Vec::new()).diagnostics;
     let text: String = findings
         .iter()
         .map(|finding| {

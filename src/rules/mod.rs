@@ -23,6 +23,7 @@ pub mod rule;
 pub mod sandbox;
 pub mod set;
 pub mod source;
+pub mod spread;
 pub mod subject;
 pub mod syntax;
 pub mod watch;

@@ -161,10 +161,9 @@ impl Walk {
         if !self.folders.insert((path.to_owned(), identity)) {
             return Ok(()); // A link back: its files are known under their other name.
         }
-        let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let name = entry.file_name();
+        let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+        names.sort_unstable();
+        for name in names {
             let Some(name) = name.to_str() else {
                 self.refused.push((join(relative, &name.to_string_lossy()), "its name is not UTF-8".to_owned()));
                 continue;
@@ -173,26 +172,29 @@ impl Walk {
                 continue;
             }
             let relative = join(relative, name);
-            if let Err(why) = self.entry(root, &entry.path(), &relative, depth) {
+            if let Err(why) = self.entry(root, path.join(name), &relative, depth) {
                 self.refused.push((relative, why));
             }
         }
         Ok(())
     }
 
-    /// One entry; the error is why it is refused.
-    fn entry(&mut self, root: &Path, path: &Path, relative: &str, depth: usize) -> Result<(), String> {
+    /// One entry of a folder whose path holds no link; the error is why it is refused.
+    fn entry(&mut self, root: &Path, mut path: PathBuf, relative: &str, depth: usize) -> Result<(), String> {
         if self.files.len() + self.folders.len() >= ENTRIES {
             return Err(format!("the folder holds more than {ENTRIES} files"));
         }
-        let path = path.canonicalize().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "a link to nothing".to_owned(),
-            _ => error.to_string(),
-        })?;
-        if !path.starts_with(root) {
-            return Err("a link out of the rules' folder".to_owned());
+        let mut metadata = fs::symlink_metadata(&path).map_err(|error| error.to_string())?;
+        if metadata.is_symlink() {
+            path = path.canonicalize().map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => "a link to nothing".to_owned(),
+                _ => error.to_string(),
+            })?;
+            if !path.starts_with(root) {
+                return Err("a link out of the rules' folder".to_owned());
+            }
+            metadata = fs::metadata(&path).map_err(|error| error.to_string())?;
         }
-        let metadata = fs::metadata(&path).map_err(|error| error.to_string())?;
         if metadata.is_dir() {
             if depth + 1 >= DEPTH {
                 return Err(format!("folders nest deeper than {DEPTH}"));
@@ -262,10 +264,11 @@ fn stamp(metadata: &Metadata) -> String {
 /// Reads a plain file; the error is why not.
 fn read_capped(path: &Path, cap: u64) -> Result<Vec<u8>, String> {
     // Asked again right before opening: opening a FIFO would wait for its writer.
-    if !fs::symlink_metadata(path).map_err(|error| error.to_string())?.is_file() {
+    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
         return Err("neither a file nor a folder".to_owned());
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(metadata.len().min(cap) as usize + 1);
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(cap + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > cap {

@@ -13,7 +13,7 @@ mod quick;
 mod tests;
 mod trie;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 pub use guard::{Guard, Key, Place, Test};
 use trie::Trie;
@@ -99,20 +99,4 @@ fn guards(topic: &str, known: &'static [Field], rule: &CompiledRule, lists: &Lis
     let native = rule.script.as_ref().filter(|script| script.when).and_then(|script| script.native.as_ref());
     guards.extend(native.into_iter().flat_map(|native| native.guards(topic, known, &rule.settings, lists)));
     guards
-}
-
-/// Indexes by topic.
-#[must_use]
-pub fn build(
-    by_topic: &BTreeMap<String, Vec<u32>>,
-    rules: &[std::sync::Arc<CompiledRule>],
-    lists: &Lists,
-) -> BTreeMap<String, TopicIndex> {
-    by_topic
-        .iter()
-        .map(|(topic, numbers)| {
-            let of_topic = numbers.iter().filter_map(|number| Some((*number, rules.get(*number as usize)?.as_ref())));
-            (topic.clone(), TopicIndex::new(topic, of_topic, lists))
-        })
-        .collect()
 }

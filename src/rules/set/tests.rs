@@ -1,6 +1,7 @@
 //! What survives a reload, and what waits for a person.
 
 use super::*;
+use crate::rules::{codes, literal::Place, watch::Snapshot};
 
 const TESTS: &str = r#"
 const TESTS = [
@@ -24,7 +25,7 @@ fn folder(files: &[(&str, String)]) -> Snapshot {
 }
 
 fn reload(files: &[(&str, String)], previous: Option<&Generation>) -> Loaded {
-    load(&folder(files), previous, &Declared::default(), false, &|_, _| Vec::new())
+    load(&folder(files), previous, &Declared::default(), false, &|_| Vec::new())
 }
 
 fn ids(generation: &Generation) -> Vec<&str> {
@@ -72,8 +73,9 @@ fn an_unchanged_file_is_not_compiled_again_and_a_changed_one_changes_the_hash() 
 fn failing_tests_keep_the_last_good_version() {
     let first = reload(&[("a.rhai", rule("A-1"))], None).generation;
     let edited = rule("A-1").replace("Sample", "Edited");
-    let failing = |_: &Generation, rule: &CompiledRule| {
-        vec![Diagnostic::error(codes::TEST_FAILED, &rule.card.file, Place::default(), 1, "a test failed")]
+    let failing = |rules: &[Arc<CompiledRule>]| {
+        let failed = rules.iter().map(|rule| &rule.card.file);
+        failed.map(|file| Diagnostic::error(codes::TEST_FAILED, file, Place::default(), 1, "a test failed")).collect()
     };
     let second = load(&folder(&[("a.rhai", edited)]), Some(&first), &Declared::default(), false, &failing);
     assert_eq!(second.generation.rules[0].card.title, "Sample A-1");
@@ -129,7 +131,7 @@ fn an_emptied_or_shrunk_folder_is_held_back_until_confirmed() {
     let two_less = reload(&files[2..], Some(&first));
     assert_eq!((two_less.held_back, two_less.withdrawn.len()), (None, 2));
 
-    let confirmed = load(&folder(&files[3..]), Some(&first), &Declared::default(), true, &|_, _| Vec::new());
+    let confirmed = load(&folder(&files[3..]), Some(&first), &Declared::default(), true, &|_| Vec::new());
     assert_eq!((confirmed.held_back, confirmed.generation.rules.len()), (None, 11));
 }
 
@@ -186,7 +188,7 @@ fn a_file_that_can_not_be_read_keeps_its_rule() {
     let first = reload(&[("a.rhai", rule("A-1")), ("b.rhai", rule("B-2"))], None).generation;
     let mut snapshot = folder(&[("b.rhai", rule("B-2"))]);
     snapshot.unreadable.push(("a.rhai".to_owned(), "permission denied".to_owned()));
-    let second = load(&snapshot, Some(&first), &Declared::default(), false, &|_, _| Vec::new());
+    let second = load(&snapshot, Some(&first), &Declared::default(), false, &|_| Vec::new());
     assert_eq!(ids(&second.generation), ["A-1", "B-2"]);
     assert_eq!((second.stale.len(), codes_of(&second)), (1, vec!["R001"]));
 }
