@@ -267,8 +267,12 @@ async fn a_second_run_is_told_who_holds_the_store_and_a_socket_that_was_left_is_
     service.kill().await;
     assert!(scene.socket().exists() && UnixStream::connect(scene.socket()).is_err());
     assert!(scene.told(69, &["status"]).await.contains("does not run"));
+    let config = fs::read_to_string(scene.place.path("redflag.toml")).unwrap();
+    scene.place.write("redflag.toml", &format!("{config}disk.low = \"1000000GiB\"\n"));
     let service = scene.place.start().await;
     scene.told(0, &["alerts", "list"]).await;
+    // Whatever somebody calls low; only above it the disk is no finding.
+    assert!(scene.told(1, &["status"]).await.contains("are left on the disk of the store; [disk] low is 1000000GiB"));
     assert!(service.stop().await.0.success());
 }
 

@@ -23,9 +23,6 @@ use crate::{
 /// What happened longer ago is in `coverage`, and no finding any more.
 const RECENT: TimeDelta = TimeDelta::days(7);
 
-/// Less than this left on the disk is a finding.
-const LITTLE: u64 = 512 << 20;
-
 /// How redflag is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -299,8 +296,9 @@ impl Office {
         if status.quarantined > 0 {
             found.push(format!("set aside and judged by no rule: {}; `redflag quarantine list` shows them", status.quarantined));
         }
-        if let Some(free) = status.store.disk_free.filter(|free| *free < LITTLE) {
-            found.push(format!("only {} MiB are left on the disk of the store", free >> 20));
+        let low = self.config.disk.low;
+        if let Some(free) = status.store.disk_free.filter(|free| *free < low.0) {
+            found.push(format!("only {} MiB are left on the disk of the store; [disk] low is {low}", free >> 20));
         }
         found
     }
