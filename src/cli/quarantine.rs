@@ -1,16 +1,17 @@
-//! `redflag quarantine`: what could not be decoded, and judging it after all.
+//! `redflag quarantine`: what could not be decoded, judging it after all, and closing what needs no judging.
 
 use chrono_tz::Tz;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     Exit, Global,
-    table::{self, Owner, local, moment, or_dash, show, size, table},
+    table::{self, Owner, changed, local, moment, or_dash, show, size, table},
     talk,
 };
 use crate::{
     engine::control::{Ask, QuarantineLine},
     model::time::Timestamp,
+    store::Changed,
 };
 
 #[derive(Subcommand, Debug)]
@@ -19,6 +20,8 @@ pub enum QuarantineCommand {
     List(ListArgs),
     /// Decode entries again and judge them by today's rules; they stay, marked as retried
     Retry(RetryArgs),
+    /// Close entries that need no judging; they stay, marked as dropped
+    Drop(DropArgs),
 }
 
 #[derive(Args, Debug)]
@@ -46,6 +49,16 @@ pub struct RetryArgs {
     note: table::Note,
 }
 
+#[derive(Args, Debug)]
+pub struct DropArgs {
+    /// Numbers
+    #[arg(value_name = "ENTRY", required = true)]
+    ids: Vec<String>,
+    /// Why, for whoever reads the audit record
+    #[arg(long, value_name = "TEXT")]
+    note: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum State {
     /// No rule has judged it
@@ -54,6 +67,8 @@ pub enum State {
     Wanted,
     /// Judged after all
     Retried,
+    /// Closed by a person, unjudged
+    Dropped,
 }
 
 /// # Errors
@@ -67,6 +82,7 @@ pub fn run(command: QuarantineCommand, global: &Global) -> anyhow::Result<Exit> 
                 State::Open => "open".to_owned(),
                 State::Wanted => "wanted".to_owned(),
                 State::Retried => "retried".to_owned(),
+                State::Dropped => "dropped".to_owned(),
             });
             let limit = args.limit;
             let quarantine = Ask::Quarantine { feed: args.feed, state, since: args.since, limit };
@@ -83,6 +99,10 @@ pub fn run(command: QuarantineCommand, global: &Global) -> anyhow::Result<Exit> 
             show(global, &answered.answer, |lines| outcome(lines))?;
             let refused = answered.live && answered.answer.iter().any(|line| line.state != "retried");
             Ok(if refused { Exit::Findings } else { Exit::Fine })
+        }
+        QuarantineCommand::Drop(args) => {
+            let drop = Ask::DropQuarantined { ids: args.ids, note: args.note };
+            changed(global, &owner.ask::<Vec<Changed>>("quarantine drop", drop)?)
         }
     }
 }

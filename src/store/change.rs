@@ -22,6 +22,8 @@ pub enum Change {
     Judge { quarantined: Vec<i64> },
     /// What is missing was found out by other means, or is known not to be.
     CloseGaps { gaps: Vec<i64> },
+    /// Never to be judged: a person has seen to it.
+    Dismiss { quarantined: Vec<i64> },
     /// Nothing in the store changes; that it was done is kept.
     Done { object: String },
 }
@@ -58,6 +60,7 @@ pub(super) fn act(connection: &Connection, act: &Act, now: Timestamp) -> Result<
         Change::CloseGaps { gaps: ids } => {
             ids.iter().map(|id| gaps::close(connection, *id, &act.actor, now)).collect::<Result<_, _>>()?
         }
+        Change::Dismiss { quarantined } => quarantined.iter().map(|id| dismiss(connection, *id)).collect::<Result<_, _>>()?,
         Change::Done { object } => vec![Changed { object: object.clone(), before: String::new(), after: String::new() }],
     };
     let only_noted = !matches!(act.change, Change::Done { .. });
@@ -144,6 +147,18 @@ fn judge(connection: &Connection, id: i64) -> Result<Changed, StoreError> {
     }
     connection.execute("UPDATE quarantine SET state = 'wanted' WHERE id = ?1", params![id]).map_err(failed(operation))?;
     Ok(Changed { object, before, after: "wanted".to_owned() })
+}
+
+/// The row stays with its bytes, and can still be judged.
+fn dismiss(connection: &Connection, id: i64) -> Result<Changed, StoreError> {
+    let operation = "dropping quarantined bytes";
+    let object = format!("quarantine {id}");
+    let before = state(connection, operation, "SELECT state FROM quarantine WHERE id = ?1", id, &object)?;
+    if before == "retried" {
+        return Err(refused(operation, format!("{object} was judged: there is nothing to drop")));
+    }
+    connection.execute("UPDATE quarantine SET state = 'dropped' WHERE id = ?1", params![id]).map_err(failed(operation))?;
+    Ok(Changed { object, before, after: "dropped".to_owned() })
 }
 
 /// A dropped delivery is dead by its row, and says so by its own word.

@@ -80,7 +80,7 @@ pub struct QuarantineRow {
     pub detail: String,
     pub size: u64,
     pub digest: Digest,
-    /// `open`, `wanted` (a person wants it judged) or `retried`.
+    /// `open`, `wanted` (a person wants it judged), `retried` or `dropped`.
     pub state: String,
     /// What came of judging it after all.
     pub outcome: Option<String>,

@@ -244,6 +244,21 @@ async fn operators_see_and_change_everything_over_the_socket_and_without_a_servi
     let wanted = async || scene.json(&["quarantine", "list", "--state", "wanted"]).await;
     let none_wanted = async || wanted().await.as_array().unwrap().is_empty().then_some(());
     until(|| "what was wanted is judged".to_owned(), none_wanted).await;
+    // What can't be judged and needs no judging is closed, by somebody who says why.
+    assert!(scene.told(2, &["quarantine", "drop", "2"]).await.contains("--note"));
+    assert!(scene.told(1, &["quarantine", "drop", "1", "--note", "no"]).await.contains("was judged: there is nothing to drop"));
+    assert!(scene.told(1, &["status"]).await.contains("set aside and judged by no rule: 1"));
+    let dropped = scene.told(0, &["quarantine", "drop", "2", "--note", "a test of the provider's"]).await;
+    assert!(dropped.contains("quarantine 2") && dropped.contains("dropped"), "{dropped}");
+    assert!(!scene.told(1, &["status"]).await.contains("judged by no rule"));
+    assert_eq!(scene.json(&["quarantine", "list", "--state", "dropped"]).await[0]["number"], 2);
+    let audit = scene.audit().pop().unwrap();
+    assert_eq!(
+        (audit.action.as_str(), audit.object.as_str(), audit.detail.as_str()),
+        ("quarantine drop", "quarantine 2", "a test of the provider's")
+    );
+    assert_eq!((audit.before.as_deref(), audit.after.as_deref()), (Some("open"), Some("dropped")));
+
     assert!(scene.told(0, &["reload", "--confirm"]).await.contains("2 rules: live from now on"));
     assert_eq!(scene.json(&["status"]).await["rules"]["live"], 2);
     assert!(service.stop().await.0.success());

@@ -114,6 +114,10 @@ pub enum Ask {
         ids: Vec<String>,
         note: String,
     },
+    DropQuarantined {
+        ids: Vec<String>,
+        note: String,
+    },
     Gaps {
         feed: Option<String>,
         /// Closed ones as well.
@@ -257,6 +261,7 @@ impl Office {
             Ask::DropDeliveries { which, note } => json(&self.drop_deliveries(&which, note, actor)?),
             Ask::Quarantine { feed, state, since, limit } => json(&self.quarantine(feed, state, since, limit)?),
             Ask::RetryQuarantined { ids, note } => json(&self.retry_quarantined(&ids, note, actor)?),
+            Ask::DropQuarantined { ids, note } => json(&self.drop_quarantined(&ids, note, actor)?),
             Ask::Gaps { feed, all, limit } => json(&self.gaps(feed.as_deref(), all, limit)?),
             Ask::CloseGaps { ids, note } => json(&self.close_gaps(&ids, note, actor)?),
             Ask::Coverage { feed, topic, since } => json(&self.coverage(feed.as_deref(), topic.as_deref(), since)?),

@@ -8,7 +8,7 @@ use super::{Office, Refusal, proposal};
 use crate::{
     engine::pipeline::Control,
     model::{actor::Actor, event::QuarantineReason, hash::Digest, names::FeedName, time::Timestamp},
-    store::{Change, Numbered, QuarantineFilter, QuarantineRow},
+    store::{Change, Changed, Numbered, QuarantineFilter, QuarantineRow},
 };
 
 /// One entry, without its bytes.
@@ -21,7 +21,7 @@ pub struct QuarantineLine {
     pub detail: String,
     pub size: u64,
     pub digest: Digest,
-    /// `open`, `wanted`, `retried`.
+    /// `open`, `wanted`, `retried`, `dropped`.
     pub state: String,
     pub outcome: Option<String>,
 }
@@ -44,6 +44,28 @@ impl Office {
     /// The wish is kept at once; the engine takes it up, now or when it starts. Answers how the entries stand then.
     pub(super) fn retry_quarantined(&self, ids: &[String], note: String, actor: &Actor) -> Result<Vec<QuarantineLine>, Refusal> {
         let reader = self.store.reader();
+        let quarantined = self.entries(ids)?;
+        self.act(actor, "quarantine retry", note, Change::Judge { quarantined: quarantined.clone() })?;
+        if let Some(live) = &self.live {
+            let (asked, mut done) = mpsc::channel(1);
+            // An engine that is gone takes it up when it starts again.
+            if live.engine.blocking_send(Control::Quarantine(asked)).is_ok() {
+                let _ = done.blocking_recv();
+            }
+        }
+        let entries = quarantined.into_iter().filter_map(|number| reader.quarantined_entry(number).transpose());
+        Ok(entries.map(|entry| entry.map(QuarantineLine::from)).collect::<Result<_, _>>()?)
+    }
+
+    /// They stay with their bytes, and are nobody's open question any more.
+    pub(super) fn drop_quarantined(&self, ids: &[String], note: String, actor: &Actor) -> Result<Vec<Changed>, Refusal> {
+        let quarantined = self.entries(ids)?;
+        self.act(actor, "quarantine drop", note, Change::Dismiss { quarantined })
+    }
+
+    /// Their numbers, each of which is there.
+    fn entries(&self, ids: &[String]) -> Result<Vec<i64>, Refusal> {
+        let reader = self.store.reader();
         let list = "`redflag quarantine list` shows them";
         let mut quarantined = Vec::with_capacity(ids.len());
         for id in ids {
@@ -58,16 +80,7 @@ impl Office {
             }
             quarantined.push(number);
         }
-        self.act(actor, "quarantine retry", note, Change::Judge { quarantined: quarantined.clone() })?;
-        if let Some(live) = &self.live {
-            let (asked, mut done) = mpsc::channel(1);
-            // An engine that is gone takes it up when it starts again.
-            if live.engine.blocking_send(Control::Quarantine(asked)).is_ok() {
-                let _ = done.blocking_recv();
-            }
-        }
-        let entries = quarantined.into_iter().filter_map(|number| reader.quarantined_entry(number).transpose());
-        Ok(entries.map(|entry| entry.map(QuarantineLine::from)).collect::<Result<_, _>>()?)
+        Ok(quarantined)
     }
 
     /// Configured, or known by the books.
