@@ -35,6 +35,13 @@ pub struct Received {
     pub bytes: Vec<u8>,
 }
 
+impl Received {
+    /// It says of itself that it may be a repeat. Only what is JSON is read.
+    pub fn may_be_a_repeat(&self) -> bool {
+        serde_json::from_slice::<Json>(&self.bytes).is_ok_and(|body| body["event"]["maybeRepeat"] == true)
+    }
+}
+
 /// What differs from the model. Empty lists everywhere but in `duplicates` is what must be.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {

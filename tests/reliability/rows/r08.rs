@@ -99,6 +99,13 @@ async fn wrong(place: &Path, off: &str) -> anyhow::Result<usize> {
     }
     let wrong: Vec<_> = copies.iter().filter(|(_, count)| **count != 1).take(8).collect();
     ensure!(wrong.is_empty(), "not once each: {wrong:?}");
+    // And so do the alerts: each came once, and whatever came besides says what it may be.
+    let mut alerts: BTreeMap<String, usize> = world.oracle.obligated().into_keys().map(|ident| (ident, 0)).collect();
+    for one in world.received()?.iter().filter(|one| !one.may_be_a_repeat()) {
+        *alerts.entry(one.ident.clone()).or_default() += 1;
+    }
+    let wrong: Vec<_> = alerts.iter().filter(|(_, count)| **count != 1).take(8).collect();
+    ensure!(wrong.is_empty(), "alerts that do not say that they may be repeats: {wrong:?}");
     Ok(repeats)
 }
 

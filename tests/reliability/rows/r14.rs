@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::outage;
 use crate::harness::{
     Bench, PATIENCE, Row,
-    oracle::{Received, text},
+    oracle::text,
     world::{ALIVE, Plan, World},
 };
 
@@ -196,9 +196,7 @@ fn tally_alerts(world: &World, sent: &[String], journal: &[Event], outcome: &mut
     outcome.alerts = received.len();
     outcome.alerts_lost = beyond(&owed, &arrived);
     outcome.alerts_again = beyond(&arrived, &owed);
-    let says_so =
-        |one: &&Received| serde_json::from_slice::<Json>(&one.bytes).is_ok_and(|body| body["event"]["maybeRepeat"] == true);
-    let doubtful = received.iter().filter(says_so).count();
+    let doubtful = received.iter().filter(|one| one.may_be_a_repeat()).count();
     ensure!(
         doubtful as u64 == repeats.values().sum::<u64>(),
         "{doubtful} alerts say that they may be repeats, {repeats:?} should"

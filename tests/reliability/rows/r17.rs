@@ -30,6 +30,9 @@ const MIB: u64 = 1 << 20;
 /// Memory may grow by so much.
 const ROOM: u64 = 32 * MIB;
 
+/// Good events before a flood: SQLite's caches are full then (16 MiB of the writer's), as they are after a day.
+const WARM: usize = 40_000;
+
 /// What good events hold, and no attack.
 const MARK: &str = "in good faith";
 /// After it is connected, redflag's own questions are over; what comes while one is open may be taken for its answer.
@@ -60,6 +63,13 @@ pub async fn attacked(bench: &Bench, flood: Duration) -> anyhow::Result<(usize, 
     let mut daemon = home.start().await?;
     let mut goods = 0;
     peer.good(&home, &mut goods).await?;
+    if !flood.is_zero() {
+        for part in 0..WARM / 1_000 {
+            let events = (0..1_000).flat_map(|n| text(good(&format!("{MARK}, early {part} {n}")))).collect();
+            peer.send(events, false).await?;
+        }
+        peer.good(&home, &mut goods).await?;
+    }
     let before = memory(&daemon, "VmRSS")?;
     let (mut aside, mut count) = (0, 0);
     let (mut peak, mut worst) = (memory(&daemon, "VmHWM")?, (0, String::new()));
