@@ -112,6 +112,7 @@ pub fn config(dir: &Path, address: &Feed, rules: &Path, way: ChannelConfig) -> a
         username_field: "username".to_owned(),
         naive_time_zone: Some(ZoneName(chrono_tz::Europe::Berlin)),
         success_words: vec!["success".to_owned()],
+        lookups: None,
         backfill: BackfillConfig::default(),
         max_message: ByteSize::default(),
         attachment_limit: ByteSize(4_096),

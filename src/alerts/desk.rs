@@ -12,7 +12,7 @@ use std::{
 use crate::model::{
     alert::{Alert, EventFacts, Message, Purpose, QuietPeriod, Role},
     card::{Card, Stage},
-    event::Event,
+    event::{Event, Origin},
     hash::Digest,
     ids::{Ids, MessageId},
     names::{ChannelName, RuleId},
@@ -191,7 +191,12 @@ impl Desk {
                 "The event may be a repeat of one that was judged before: the feed sent it again without a mark.".to_owned(),
             );
         }
-        if event.late {
+        if event.origin == Origin::Rest {
+            notes.push(
+                "No message said this: it was looked up after a gap. When it happened, and why it ended so, is not known."
+                    .to_owned(),
+            );
+        } else if event.late {
             notes.push(
                 "The event is late: it was brought by a request for past messages and happened before it was received."
                     .to_owned(),
@@ -225,6 +230,7 @@ impl Desk {
                 topic: event.topic.clone(),
                 received_at: event.received_at,
                 at: event.at(),
+                origin: event.origin,
                 late: event.late,
                 maybe_repeat: event.maybe_repeat,
                 body: event.body.clone(),

@@ -84,10 +84,15 @@ fn list(lines: &[GapLine], all: bool, zone: Tz) -> String {
 
 /// How it stands.
 pub(super) fn outcome(line: &GapLine, zone: Tz) -> String {
-    match (line.closed_at, &line.closed_by) {
+    let mut told = match (line.closed_at, &line.closed_by) {
         (Some(at), by) => format!("closed {} by {}", local(at, zone), by.as_deref().unwrap_or("nobody")),
         (None, _) => "open".to_owned(),
+    };
+    if let Some(looked_up) = &line.looked_up {
+        told.push_str("; ");
+        told.push_str(looked_up);
     }
+    told
 }
 
 #[cfg(test)]

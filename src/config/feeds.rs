@@ -37,6 +37,8 @@ pub struct ConcedusConfig {
     pub success_words: Vec<String>,
     #[serde(default)]
     pub backfill: BackfillConfig,
+    /// Asks how single identifications stand where back-fill leaves a gap. Without it nothing is looked up.
+    pub lookups: Option<LookupsConfig>,
     /// A longer message is refused; size and digest are kept. Bytes, or with a unit: `64MiB`.
     #[serde(default)]
     pub max_message: ByteSize,
@@ -131,6 +133,24 @@ impl Default for BackfillConfig {
     }
 }
 
+/// Look-ups of single identifications and people, after a gap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LookupsConfig {
+    /// `https://…/v2`; `status/ident` and `status/person` lie below it. Plain `http://` on loopback only.
+    pub url: String,
+    /// No identification takes longer than this from its announcement to its outcome: it is asked about those that were announced in this
+    /// time before a gap.
+    #[serde(default = "reach")]
+    pub reach: Span,
+    /// So many are asked about for one gap at most.
+    #[serde(default = "most")]
+    pub limit: u32,
+    /// Between two look-ups, at least.
+    #[serde(default = "second")]
+    pub spacing: Span,
+}
+
 /// Where the first start on an empty journal begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum StartFrom {
@@ -159,6 +179,18 @@ pub struct JsonlConfig {
     pub topics: Vec<String>,
     #[serde(default)]
     pub fields: BTreeMap<String, Vec<String>>,
+}
+
+fn reach() -> Span {
+    Span::from_secs(30 * 86_400)
+}
+
+fn most() -> u32 {
+    500
+}
+
+fn second() -> Span {
+    Span::from_secs(1)
 }
 
 fn username_field() -> String {

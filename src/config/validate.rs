@@ -168,6 +168,14 @@ fn concedus(mut at: At<'_>, feed: &ConcedusConfig) {
     if feed.backfill.count == 0 {
         at.wrong("backfill.count", "must be at least 1", "write count = 500");
     }
+    if let Some(lookups) = &feed.lookups {
+        at.address("lookups.url", &lookups.url, "https", "http");
+        at.above_zero("lookups.reach", lookups.reach);
+        at.above_zero("lookups.spacing", lookups.spacing);
+        if lookups.limit == 0 {
+            at.wrong("lookups.limit", "must be at least 1", "write limit = 500, or leave the section out");
+        }
+    }
     at.size("max_message", feed.max_message);
     at.size("attachment_limit", feed.attachment_limit);
 }

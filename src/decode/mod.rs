@@ -274,7 +274,7 @@ impl<'w> Work<'w> {
             received_at: self.frame.received_at,
             own_time: own.at,
             zone_assumed: own.zone_assumed,
-            late: self.frame.origin == Origin::BackFill,
+            late: matches!(self.frame.origin, Origin::BackFill | Origin::Rest),
             maybe_repeat: false,
             batch: None,
             body,

@@ -1,5 +1,6 @@
 //! From signals to a batch of sequenced events: decoding, reconciling what a request brought, quarantine, books.
 
+mod lookups;
 mod requests;
 mod retry;
 
@@ -15,8 +16,9 @@ use crate::{
     engine::{absence::Absence, leak::Leak, rhythm::Rhythm},
     model::{
         books::{Books, Seam},
-        event::{Element, Event, Frame, Quarantined},
+        event::{Element, Event, Frame, Origin, Quarantined},
         ids::{Ids, Seq},
+        lookup::Narrowed,
         names::{FeedName, TopicName},
         severity::Severity,
         signal::{Connection, Heard, Latest, Meter, Signal},
@@ -42,6 +44,7 @@ pub struct Batch {
     pub latest: BTreeMap<FeedName, Latest>,
     pub books: Books,
     pub gaps: Vec<Gap>,
+    pub narrowed: Vec<Narrowed>,
     pub alarms: Vec<Alarm>,
 }
 
@@ -54,6 +57,7 @@ impl Batch {
             && self.positions.is_empty()
             && self.books.is_empty()
             && self.gaps.is_empty()
+            && self.narrowed.is_empty()
             && self.alarms.is_empty()
     }
 }
@@ -110,10 +114,10 @@ impl Intake {
         }
     }
 
-    /// Whether the signal needs everything before it on disk: what a request brings is compared with the journal.
+    /// Whether the signal needs everything before it on disk: what a request or a look-up brings is compared with the journal.
     #[must_use]
     pub fn needs_the_journal(signal: &Signal) -> bool {
-        matches!(signal, Signal::RequestOpened { .. } | Signal::Answered { .. })
+        matches!(signal, Signal::RequestOpened { .. } | Signal::Answered { .. } | Signal::LookedUp(_))
     }
 
     /// Which feeds are expected to be heard.
@@ -176,6 +180,7 @@ impl Intake {
                 let found_at = self.clock.now();
                 requests::unproven(Gap { feed, topics, from: since, until, found_at, reason }, batch);
             }
+            Signal::LookedUp(looked) => self.looked_up(looked, batch)?,
             Signal::Position { feed, position } => drop(batch.positions.insert(feed, position)),
             Signal::Topics { feed, available, enabled, .. } => {
                 tracing::info!(%feed, available = available.join(" "), enabled = enabled.join(" "), "the provider named its topics");
@@ -272,7 +277,10 @@ impl Intake {
             return;
         }
         self.last = self.last.next();
-        note_received(&mut batch.latest, &element);
+        // What was looked up was not heard: the next connect asks since the last message.
+        if element.origin != Origin::Rest {
+            note_received(&mut batch.latest, &element);
+        }
         batch.events.push(Event { seq: self.last, element });
     }
 

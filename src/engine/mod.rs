@@ -11,6 +11,7 @@ mod heartbeat;
 mod intake;
 mod last_good;
 mod leak;
+mod lookups;
 mod pipeline;
 pub mod reconcile;
 pub mod rehearse;

@@ -98,6 +98,8 @@ pub struct Parts {
     pub progress: Progress,
     pub space: Arc<Space>,
     /// Woken when a delivery was given up.
+    /// Changes when gaps are on disk.
+    pub gaps: watch::Sender<()>,
     pub trouble: Arc<Notify>,
     /// What the scouts found on the ground that is judged first.
     pub scouted: Found,
@@ -328,11 +330,13 @@ impl Pipeline {
             effects: std::mem::take(&mut self.effects),
             books,
             gaps: batch.gaps,
+            narrowed: batch.narrowed,
         };
         let sent = Sent {
             channels: turn.effects.deliveries.iter().map(|delivery| delivery.channel.clone()).collect(),
             latest: batch.latest,
             last: turn.events.last().map(|event| event.seq),
+            gaps: !turn.gaps.is_empty(),
             judged: turn.effects.judged.map(|judged| judged.to),
             books: turn.books.clone(),
             journaled: topics(&turn.events),
@@ -392,6 +396,9 @@ impl Pipeline {
                     }
                 });
             }
+        }
+        if sent.gaps {
+            self.parts.gaps.send_replace(());
         }
         let metrics = &self.parts.metrics;
         if let Some(last) = sent.last {
@@ -603,6 +610,8 @@ fn poisoned(card: &Card, event: Seq) -> Alarm {
 struct Sent {
     channels: BTreeSet<ChannelName>,
     latest: BTreeMap<FeedName, Latest>,
+    /// Whether there are new ones.
+    gaps: bool,
     last: Option<Seq>,
     judged: Option<Seq>,
     books: Vec<BooksDelta>,

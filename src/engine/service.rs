@@ -23,6 +23,7 @@ use super::{
     intake::Intake,
     last_good,
     leak::Leak,
+    lookups,
     pipeline::{BATCH, Control, Parts, Pipeline, first_asked},
     reload::{ReloadError, Reloader, Report, Request},
     rhythm::Rhythm,
@@ -146,7 +147,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let metrics = Arc::new(Metrics::new());
     let channels = build_channels(config, &clock)?;
     let routes = routes(config, &channels);
-    let sources = build_sources(config, &clock)?;
+    let mut sources = build_sources(config, &clock)?;
     let beat = config.heartbeat.as_ref().map(|heartbeat| Beat::new(heartbeat, Arc::clone(&clock))).transpose()?;
 
     let space = Arc::new(Space::new(&config.data_dir, config.disk.reserve.0));
@@ -193,6 +194,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
 
     let (signals, signals_in) = mpsc::channel(SIGNALS);
     let (control, control_in) = mpsc::channel(256);
+    let (gaps, gaps_in) = watch::channel(());
     let wake: HashMap<ChannelName, Arc<Notify>> = channels.keys().map(|name| (name.clone(), Arc::new(Notify::new()))).collect();
     let received = received(config, journal.as_ref())?;
     let resumes: HashMap<FeedName, watch::Receiver<_>> =
@@ -235,6 +237,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         progress: progress.clone(),
         space: Arc::clone(&space),
         trouble: Arc::clone(&trouble),
+        gaps,
         scouted,
     };
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
@@ -289,8 +292,12 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         tokio::spawn(heartbeat::run(beat, every, store.clone(), progress.clone(), Arc::clone(&metrics), stop_feeds.clone()));
     }
     tokio::spawn(auditor.run(control.clone(), stop_feeds.clone()));
+    let look_ups = look_ups(config, &mut sources, &store, &clock, &gaps_in, &signals, &meters);
     let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &signals, &alarms, &stop_feeds)?;
     feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
+    for work in look_ups {
+        feeds.spawn(work.run(stop_feeds.clone()));
+    }
     drop(signals);
     health.set_ready(true);
     Ok(Running {
@@ -311,6 +318,35 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         dispatchers,
         control: control_socket,
     })
+}
+
+/// Who looks up what a gap may have swallowed, for each feed whose configuration says so.
+fn look_ups(
+    config: &Config,
+    sources: &mut [(FeedName, Source)],
+    store: &SqliteStore,
+    clock: &Arc<dyn Clock>,
+    gaps: &watch::Receiver<()>,
+    signals: &mpsc::Sender<Heard>,
+    meters: &HashMap<FeedName, Meter>,
+) -> Vec<lookups::Work> {
+    let work = |(feed, source): &mut (FeedName, Source)| {
+        let (Source::Concedus(source), Some(FeedConfig::Concedus(settings))) = (source, config.feeds.get(feed)) else {
+            return None;
+        };
+        Some(lookups::Work {
+            feed: feed.clone(),
+            config: settings.lookups.clone()?,
+            client: source.lookups()?,
+            reader: store.reader().clone(),
+            clock: Arc::clone(clock),
+            keep: config.retention.journal,
+            gaps: gaps.clone(),
+            signals: signals.clone(),
+            meter: meters.get(feed).cloned().unwrap_or_default(),
+        })
+    };
+    sources.iter_mut().filter_map(work).collect()
 }
 
 /// What was loaded last, for whoever asks how that went.

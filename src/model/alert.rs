@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     card::Card,
+    event::Origin,
     ids::{AlertId, MessageId, Seq},
     names::{FeedName, RuleId, TopicName},
     severity::Severity,
@@ -134,6 +135,9 @@ pub struct EventFacts {
     pub topic: TopicName,
     pub received_at: Timestamp,
     pub at: Timestamp,
+    /// Messages of older versions don't say.
+    #[serde(default)]
+    pub origin: Origin,
     pub late: bool,
     pub maybe_repeat: bool,
     /// The canonical fields.

@@ -13,15 +13,18 @@ use super::{
 };
 
 /// How an element reached us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// From the open socket, nothing asked.
+    #[default]
     Live,
     /// Brought by a request for past messages, and not yet journaled.
     BackFill,
     /// From a file, a folder or standard input.
     File,
+    /// Looked up, after a gap: no message said it.
+    Rest,
 }
 
 impl Origin {
@@ -31,6 +34,7 @@ impl Origin {
             Self::Live => "live",
             Self::BackFill => "back-fill",
             Self::File => "file",
+            Self::Rest => "rest",
         }
     }
 }
@@ -70,7 +74,7 @@ pub struct Element {
     pub own_time: Option<Timestamp>,
     /// The own time had no zone; the configured one was assumed.
     pub zone_assumed: bool,
-    /// Back-filled: it happened before it was received.
+    /// Back-filled or looked up: it happened before it was received.
     pub late: bool,
     /// Known from before the window of the request that brought it: it may be one that was judged already.
     pub maybe_repeat: bool,

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod event;
 pub mod hash;
 pub mod ids;
+pub mod lookup;
 pub mod names;
 pub mod rendered;
 pub mod severity;

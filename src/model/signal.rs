@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     event::{Frame, Quarantined},
+    lookup::LookedUp,
     names::{FeedName, TopicName},
     time::Timestamp,
 };
@@ -99,6 +100,8 @@ pub enum Signal {
         /// A clause that says why; no payload.
         reason: String,
     },
+    /// What was asked about single identifications because of a gap.
+    LookedUp(LookedUp),
     /// Where the source goes on, once everything before this is on disk.
     Position {
         feed: FeedName,
@@ -124,6 +127,7 @@ impl Signal {
         match self {
             Self::Frame(frame) | Self::Answered { frame, .. } => &frame.feed,
             Self::Refused(refused) => &refused.feed,
+            Self::LookedUp(looked) => &looked.feed,
             Self::MethodReply { feed }
             | Self::Connection { feed, .. }
             | Self::RequestOpened { feed, .. }

@@ -10,6 +10,7 @@ use super::{
     event::{Event, Quarantined},
     hash::Digest,
     ids::Seq,
+    lookup::Narrowed,
     names::{FeedName, RuleId},
     time::Timestamp,
     verdict::{Undecided, UndecidedKind},
@@ -30,6 +31,8 @@ pub struct Turn {
     /// Changes of the books, to be added to the rows that are there.
     pub books: Vec<BooksDelta>,
     pub gaps: Vec<Gap>,
+    /// What look-ups say of gaps that are on disk.
+    pub narrowed: Vec<Narrowed>,
 }
 
 impl Turn {
@@ -42,6 +45,7 @@ impl Turn {
             && self.effects.is_empty()
             && self.books.is_empty()
             && self.gaps.is_empty()
+            && self.narrowed.is_empty()
     }
 }
 

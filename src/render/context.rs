@@ -59,6 +59,7 @@ pub struct Event<'a> {
     pub topic: &'a str,
     pub received_at: String,
     pub at: String,
+    pub origin: &'static str,
     pub late: bool,
     pub maybe_repeat: bool,
 }
@@ -107,6 +108,7 @@ impl<'a> Context<'a> {
                 topic: &event.topic,
                 received_at: local(event.received_at, frame.zone),
                 at: local(event.at, frame.zone),
+                origin: event.origin.as_str(),
                 late: event.late,
                 maybe_repeat: event.maybe_repeat,
             }),

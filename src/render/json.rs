@@ -22,6 +22,7 @@ pub fn body(message: &Message, clearance: Clearance) -> Json {
             "topic": event.topic,
             "receivedAt": event.received_at,
             "at": event.at,
+            "origin": event.origin.as_str(),
             "late": event.late,
             "maybeRepeat": event.maybe_repeat,
             "fields": fields,

@@ -339,6 +339,7 @@ mod canary {
     use crate::model::{
         alert::{EventFacts, Message, Purpose},
         card::{Card, Header, Stage},
+        event::Origin,
         hash::Digest,
         ids::{Ids, Seq},
         names::RuleId,
@@ -365,6 +366,7 @@ mod canary {
                 topic: "mismatches".into(),
                 received_at: at,
                 at,
+                origin: Origin::Live,
                 late: true,
                 maybe_repeat: true,
                 body: Map::from_iter([("personKey", Value::from("PERS_CANARY"))]),

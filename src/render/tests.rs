@@ -6,6 +6,7 @@ use crate::{
     model::{
         alert::{EventFacts, Message, Purpose},
         card::{Card, Header, Stage},
+        event::Origin,
         hash::Digest,
         ids::{Ids, Seq},
         names::RuleId,
@@ -71,6 +72,7 @@ fn message() -> Message {
             topic: "mismatches".into(),
             received_at: at,
             at: Timestamp::from_timestamp(1_767_261_540, 0).unwrap(),
+            origin: Origin::Live,
             late: false,
             maybe_repeat: false,
             body: Map::from_iter([

@@ -6,8 +6,12 @@ use super::{
     Reader, StoreError,
     change::Changed,
     rows::{At, Json, Named, failed, json},
+    write::{Note, note},
 };
-use crate::model::{actor::Actor, time::Timestamp, turn::Gap};
+use crate::model::{actor::Actor, lookup::Narrowed, names::FeedName, time::Timestamp, turn::Gap};
+
+/// Who closes a gap that look-ups have closed.
+const LOOK_UPS: &str = "look-ups";
 
 /// One gap, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +21,22 @@ pub struct GapRow {
     pub closed_at: Option<Timestamp>,
     /// Who, or by what.
     pub closed_by: Option<String>,
+    /// What look-ups came to, in words.
+    pub looked_up: Option<String>,
 }
 
-const GAPS: &str = "SELECT id, feed, topics, from_at, until_at, found_at, reason, closed_at, closed_by FROM gaps";
+const GAPS: &str = "SELECT id, feed, topics, from_at, until_at, found_at, reason, closed_at, closed_by, looked_up FROM gaps";
 
 impl Reader {
     /// Every gap that was ever found, in that order.
     pub fn gaps(&self) -> Result<Vec<GapRow>, StoreError> {
         self.rows("reading gaps", &format!("{GAPS} ORDER BY id"), [], row)
+    }
+
+    /// A feed's open gaps that nobody has looked up to the end.
+    pub fn gaps_to_look_up(&self, feed: &FeedName) -> Result<Vec<GapRow>, StoreError> {
+        let sql = format!("{GAPS} WHERE closed_at IS NULL AND looked_up_at IS NULL AND feed = ?1 ORDER BY id");
+        self.rows("reading gaps to look up", &sql, params![feed.as_str()], row)
     }
 
     /// A gap by its number.
@@ -48,6 +60,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<GapRow> {
         },
         closed_at: row.get::<_, Option<At>>(7)?.map(|at| at.0),
         closed_by: row.get(8)?,
+        looked_up: row.get(9)?,
     })
 }
 
@@ -70,6 +83,32 @@ pub(super) fn found(connection: &Connection, gaps: &[Gap]) -> Result<(), StoreEr
                 ])
             })
             .map_err(failed(operation))?;
+    }
+    Ok(())
+}
+
+/// What look-ups say. A gap that a person has closed meanwhile is left alone.
+pub(super) fn narrowed(connection: &Connection, rows: &[Narrowed]) -> Result<(), StoreError> {
+    for Narrowed { gap, at, words, closes, done } in rows {
+        let closed = closes.then_some(at.timestamp_micros());
+        let by = closes.then_some(LOOK_UPS);
+        let changed = connection
+            .prepare_cached(
+                "UPDATE gaps SET looked_up = ?2, looked_up_at = ?3, closed_at = ?4, closed_by = ?5 WHERE id = ?1 AND closed_at IS NULL",
+            )
+            .and_then(|mut update| update.execute(params![gap, words, done.then_some(at.timestamp_micros()), closed, by]))
+            .map_err(failed("writing what look-ups came to"))?;
+        if changed > 0 && *closes {
+            let entry = Note {
+                actor: Actor::service(),
+                action: "gaps look-up".to_owned(),
+                object: format!("gap {gap}"),
+                detail: words.clone(),
+                before: Some("open".to_owned()),
+                after: Some("closed".to_owned()),
+            };
+            note(connection, &entry, *at)?;
+        }
     }
     Ok(())
 }

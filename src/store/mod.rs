@@ -19,6 +19,7 @@ mod change;
 mod deliveries;
 mod gaps;
 mod guard;
+mod identifications;
 mod kept;
 mod lookup;
 mod mark;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use change::{Act, Change, Changed};
 pub use gaps::GapRow;
+pub use identifications::Announced;
 pub use lookup::{AlertFilter, ChannelState, DeliveryFilter, Numbered, QuarantineFilter, Wanted};
 pub use open::{DATABASE, OnFatal, Opened, Options};
 pub use owner::Holder;

@@ -107,7 +107,7 @@ impl Reader {
         self.with("reading when a feed was last heard", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT coalesce((SELECT max(received_at) FROM events WHERE feed = ?1 AND received_at <= ?2), \
+                    "SELECT coalesce((SELECT received_at FROM events WHERE feed = ?1 AND received_at <= ?2 AND origin <> 'rest' ORDER BY received_at DESC LIMIT 1), \
                      (SELECT min(received_at) FROM events WHERE feed = ?1), (SELECT received_at FROM carried_receipts WHERE feed = ?1))",
                 )?
                 .query_row(params![feed.as_str(), now.timestamp_micros()], |row| row.get::<_, Option<At>>(0).map(|at| at.map(|at| at.0)))

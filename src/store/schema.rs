@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "late deliveries are counted by an index", sql: include_str!("schema/0007.sql") },
     Migration { name: "templates and configuration are kept", sql: include_str!("schema/0008.sql") },
     Migration { name: "what back-fill compares with", sql: include_str!("schema/0009.sql") },
+    Migration { name: "gaps are looked up", sql: include_str!("schema/0010.sql") },
 ];
 
 /// Whether this redflag may use the file.

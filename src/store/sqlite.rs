@@ -24,6 +24,7 @@ use crate::model::{
     event::Event,
     hash::Digest,
     ids::{MessageId, Seq},
+    lookup::Outcome,
     names::{ChannelName, FeedName, RuleId},
     signal::Latest,
     time::{Clock, Timestamp},
@@ -205,6 +206,10 @@ impl Journal for SqliteStore {
 
     fn hours_heard(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
         self.reader().hours_heard(feed, since)
+    }
+
+    fn outcomes(&self, feed: &FeedName, after: Seq) -> Result<Vec<Outcome>, StoreError> {
+        self.reader().outcomes(feed, after)
     }
 
     fn quarantined_before(&self, feed: &FeedName, digest: &Digest) -> Result<bool, StoreError> {

@@ -3,6 +3,7 @@
 mod acts;
 mod damage;
 mod failing;
+mod identifications;
 mod journal;
 mod opening;
 mod outbox;

@@ -14,6 +14,7 @@ use crate::model::{
     event::Event,
     hash::Digest,
     ids::{MessageId, Seq},
+    lookup::Outcome,
     names::{ChannelName, FeedName, RuleId},
     signal::Latest,
     time::Timestamp,
@@ -127,6 +128,12 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// When the store can't be read.
     fn hours_heard(&self, feed: &FeedName, since: Timestamp) -> Result<Vec<Timestamp>, StoreError>;
+
+    /// The outcomes of identifications that were journaled behind `after`.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn outcomes(&self, feed: &FeedName, after: Seq) -> Result<Vec<Outcome>, StoreError>;
 
     /// Whether bytes of this feed with this digest were set aside before.
     ///

@@ -14,7 +14,7 @@ use crate::model::{
     actor::Actor,
     alert::{Alert, Message, QuietPeriod},
     delivery::NewDelivery,
-    event::{Event, Quarantined},
+    event::{Event, Origin, Quarantined},
     hash::Digest,
     ids::Seq,
     names::{FeedName, RuleId},
@@ -59,7 +59,8 @@ pub(super) fn turn(connection: &Connection, turn: &Turn, marks: &mut Marks) -> R
     books::add(connection, turn)?;
     books::imbalances(connection, &effects.imbalances)?;
     troubles::mark(connection, &effects.marks)?;
-    gaps::found(connection, &turn.gaps)
+    gaps::found(connection, &turn.gaps)?;
+    gaps::narrowed(connection, &turn.narrowed)
 }
 
 fn events(connection: &Connection, events: &[Event], marks: &mut Marks) -> Result<(), StoreError> {
@@ -109,7 +110,8 @@ fn events(connection: &Connection, events: &[Event], marks: &mut Marks) -> Resul
 /// When each topic was last received.
 fn heard(connection: &Connection, events: &[Event]) -> Result<(), StoreError> {
     let mut newest: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
-    for event in events {
+    // What was looked up was not heard.
+    for event in events.iter().filter(|event| event.origin != Origin::Rest) {
         let at = newest.entry((event.feed.as_str(), event.topic.as_str())).or_insert(event.received_at);
         *at = event.received_at.max(*at);
     }

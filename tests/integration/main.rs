@@ -17,6 +17,7 @@ mod hostile;
 mod kills;
 mod last_good;
 mod layering;
+mod lookups;
 mod mail;
 mod outages;
 mod packaging;

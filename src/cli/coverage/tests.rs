@@ -45,6 +45,7 @@ fn hours_ledger_gaps_and_what_is_not_covered() {
             reason: "the answer was cut".to_owned(),
             closed_at: Some(at(40)),
             closed_by: Some("anna".to_owned()),
+            looked_up: None,
         }],
         imbalances: Vec::new(),
         not_covered: vec!["rule KYC-012: verdicts that are still missing: 1 (budget)".to_owned()],

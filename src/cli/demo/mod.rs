@@ -193,6 +193,7 @@ fn config(dir: &Path, simulator: &Simulator, catchers: &catcher::Catchers) -> an
         username_field: "username".to_owned(),
         naive_time_zone: Some(ZoneName(chrono_tz::Europe::Berlin)),
         success_words: vec!["success".to_owned()],
+        lookups: None,
         backfill: BackfillConfig::default(),
         max_message: ByteSize::default(),
         attachment_limit: ByteSize(4096),

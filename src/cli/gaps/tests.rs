@@ -13,6 +13,7 @@ fn gap(number: i64) -> GapLine {
         reason: "the provider has at most 100 of them".to_owned(),
         closed_at: None,
         closed_by: None,
+        looked_up: None,
     }
 }
 
@@ -20,7 +21,9 @@ fn gap(number: i64) -> GapLine {
 fn a_list_of_gaps() {
     let closed_at = Some(gap(1).found_at);
     let closed = GapLine { closed_at, closed_by: Some("anna".to_owned()), topics: Vec::new(), ..gap(1) };
-    insta::assert_snapshot!(list(&[gap(2), closed], true, chrono_tz::Europe::Berlin));
+    let looked_up = Some("3 looked up, 1 of them as known, 2 outcomes that the journal lacked".to_owned());
+    let by_look_ups = GapLine { number: 3, closed_by: Some("look-ups".to_owned()), looked_up, ..closed.clone() };
+    insta::assert_snapshot!(list(&[by_look_ups, gap(2), closed], true, chrono_tz::Europe::Berlin));
     assert_eq!(list(&[], false, chrono_tz::UTC), "no gap is open\n");
     assert_eq!(list(&[], true, chrono_tz::UTC), "there never was a gap\n");
 }

@@ -96,6 +96,7 @@ fn a_day_on_which_nothing_is() {
         reason: "the provider did not answer the request for past messages".to_owned(),
         closed_at: None,
         closed_by: None,
+        looked_up: Some("0 looked up, 0 of them as known, 0 outcomes that the journal lacked; it stays open: what it may hold of other topics can't be looked up".to_owned()),
     }];
     status.quarantined = 1;
     status.findings = vec!["feed concedus is not connected".to_owned(), "the books don't balance".to_owned()];

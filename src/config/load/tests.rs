@@ -90,6 +90,9 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     // What is commented out is the default, except where there is none.
     let FeedConfig::Concedus(mut feed) = shown.config.feeds["concedus"].clone() else { panic!("another kind") };
     feed.naive_time_zone = None;
+    let lookups = feed.lookups.take().unwrap();
+    let least = serde_json::from_value(serde_json::json!({ "url": lookups.url })).unwrap();
+    assert_eq!(lookups, least);
     assert_eq!(FeedConfig::Concedus(feed), plain.config.feeds["concedus"]);
     let ChannelConfig::Email(mut email) = shown.config.channels["kyc-operations"].clone() else { panic!("another kind") };
     (email.username, email.password, email.ca_file) = (None, None, None);

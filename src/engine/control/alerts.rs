@@ -206,6 +206,7 @@ impl Office {
                 topic: event.topic.clone(),
                 received_at: event.received_at,
                 at: event.at(),
+                origin: event.origin,
                 late: event.late,
                 maybe_repeat: event.maybe_repeat,
                 body: event.body.clone(),

@@ -22,6 +22,8 @@ pub struct GapLine {
     /// None: open.
     pub closed_at: Option<Timestamp>,
     pub closed_by: Option<String>,
+    /// What look-ups came to.
+    pub looked_up: Option<String>,
 }
 
 impl GapLine {
@@ -39,7 +41,7 @@ impl GapLine {
 
 impl From<GapRow> for GapLine {
     fn from(row: GapRow) -> Self {
-        let GapRow { id, gap, closed_at, closed_by } = row;
+        let GapRow { id, gap, closed_at, closed_by, looked_up } = row;
         Self {
             number: id,
             feed: gap.feed,
@@ -50,6 +52,7 @@ impl From<GapRow> for GapLine {
             reason: gap.reason,
             closed_at,
             closed_by,
+            looked_up,
         }
     }
 }

@@ -134,7 +134,11 @@ impl Intake {
                 }
                 true
             }
-            Signal::Answered { .. } | Signal::RequestClosed { .. } | Signal::Unproven { .. } | Signal::Position { .. } => true,
+            Signal::Answered { .. }
+            | Signal::RequestClosed { .. }
+            | Signal::Unproven { .. }
+            | Signal::LookedUp(_)
+            | Signal::Position { .. } => true,
             Signal::Refused(_)
             | Signal::MethodReply { .. }
             | Signal::Connection { .. }

@@ -16,7 +16,9 @@
 //! | `search` | one topic's past: growing counts, then a bisection |
 //! | `replies` | what a frame is while a request is open |
 //! | `pace` | how fast it tries again |
+//! | [`lookup`] | how single identifications stand, for whoever asks after a gap |
 
+pub mod lookup;
 mod methods;
 mod pace;
 mod plan;
@@ -38,6 +40,7 @@ use url::{Host, Url};
 
 pub use self::pace::Timing;
 use self::{
+    lookup::Lookups,
     pace::Pace,
     plan::Plan,
     session::{Limits, Session},
@@ -88,6 +91,7 @@ pub struct Source {
     plan: Plan,
     pace: Pace,
     limits: Limits,
+    lookups: Option<Lookups>,
 }
 
 impl Source {
@@ -139,8 +143,13 @@ impl Source {
             .user_agent(concat!("redflag/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|source| SourceError::Http { feed: feed.clone(), source })?;
+        let below = config.lookups.as_ref();
+        let base = below.map(|lookups| url("lookups.url", &lookups.url, "https", "http")).transpose()?;
+        let tokens = Tokens::new(http.clone(), &auth, config, Arc::clone(&clock), timing.token_spacing);
+        let spacing = below.map(|lookups| lookups.spacing.get()).unwrap_or_default();
         Ok(Self {
-            tokens: Tokens::new(http, &auth, config, Arc::clone(&clock), timing.token_spacing),
+            lookups: base.map(|base| Lookups::new(http, base, tokens.bearer(), spacing)),
+            tokens,
             target: Target {
                 url: socket,
                 tls,
@@ -153,6 +162,12 @@ impl Source {
             feed,
             clock,
         })
+    }
+
+    /// Who looks up by this feed's login, where that is configured; once.
+    #[must_use]
+    pub fn lookups(&mut self) -> Option<Lookups> {
+        self.lookups.take()
     }
 
     /// Connects, reads, and connects again until `stop` is cancelled or nobody takes the signals any more.

@@ -8,7 +8,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use url::Url;
 
 use crate::{
@@ -46,6 +46,13 @@ pub(super) struct Token {
     pub(super) refreshed: bool,
 }
 
+/// The token that is held, for requests beside the socket.
+#[derive(Debug)]
+pub(super) struct Bearer {
+    pub(super) access: SecretString,
+    pub(super) until: Instant,
+}
+
 /// What the token endpoint said.
 #[derive(Debug)]
 struct Answer {
@@ -74,6 +81,7 @@ pub(super) struct Tokens {
     spacing: Duration,
     last_request: Option<Instant>,
     held: Option<Held>,
+    bearer: watch::Sender<Option<Bearer>>,
 }
 
 impl Tokens {
@@ -100,7 +108,13 @@ impl Tokens {
             spacing,
             last_request: None,
             held: None,
+            bearer: watch::Sender::new(None),
         }
+    }
+
+    /// The token that is held, as it changes.
+    pub(super) fn bearer(&self) -> watch::Receiver<Option<Bearer>> {
+        self.bearer.subscribe()
     }
 
     /// A new token: by refresh where a refresh token is held, else (or if that is refused) by password.
@@ -131,6 +145,7 @@ impl Tokens {
     /// The refresh token is worth nothing any more: the next token comes by password.
     pub(super) fn forget(&mut self) {
         self.held = None;
+        self.bearer.send_replace(None);
     }
 
     /// Renews before expiry for as long as a socket stands, for the next connect. Whether the open socket needs it is not
@@ -179,6 +194,7 @@ impl Tokens {
         let life = life(answer.exp, self.clock.now());
         // Renewed after three quarters of its life, as long as that leaves the endpoint in peace.
         let renew_at = Instant::now() + life.mul_f64(0.75).max(self.spacing);
+        self.bearer.send_replace(Some(Bearer { access: answer.access.clone(), until: Instant::now() + life }));
         self.held = Some(Held { refresh: answer.refresh, renew_at });
         Token { access: answer.access, refreshed }
     }

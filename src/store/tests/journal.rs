@@ -139,7 +139,7 @@ fn a_turn_brings_all_that_it_holds() {
     assert_eq!(reader.quarantined_bytes(quarantined[0].id).unwrap(), Some(set_aside.bytes));
     assert_eq!(reader.quarantine_count().unwrap(), 1);
     assert_eq!(store.position(&feed).unwrap().as_deref(), Some("a.jsonl:2"));
-    assert_eq!(reader.gaps().unwrap(), [GapRow { id: 1, gap, closed_at: None, closed_by: None }]);
+    assert_eq!(reader.gaps().unwrap(), [GapRow { id: 1, gap, closed_at: None, closed_by: None, looked_up: None }]);
     assert_eq!(store.quiet_periods().unwrap(), std::slice::from_ref(&quiet));
     let undecided = reader.undecided(10).unwrap();
     assert_eq!((undecided[0].why.kind, undecided[0].why.line), (UndecidedKind::Budget, Some(12)));
