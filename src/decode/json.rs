@@ -8,13 +8,10 @@ use std::{borrow::Cow, collections::HashSet};
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
-use crate::model::event::QuarantineReason;
+use crate::model::event::{MAX_VALUES, QuarantineReason};
 
 /// Lists and objects within each other.
 const MAX_DEPTH: u32 = 127;
-
-/// Values in one frame: what a frame costs in memory is bounded, not only its bytes.
-const MAX_VALUES: usize = 1_000_000;
 
 /// Values in one list that are no objects: a list of events may be long, a list within an event that is longer costs many times its bytes.
 const MAX_PLAIN: usize = 100_000;

@@ -39,6 +39,9 @@ impl Origin {
     }
 }
 
+/// Values in one frame, lists and objects included: what a frame costs in memory is bounded, not only its bytes.
+pub const MAX_VALUES: usize = 1_000_000;
+
 /// What a source read in one piece, untouched.
 #[derive(Clone, Debug)]
 pub struct Frame {

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
+use crate::model::event::MAX_VALUES;
+
 /// A frame, seen while a request is open.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -66,6 +68,12 @@ fn reply_to_messages(bytes: &[u8]) -> Reply {
         },
         other => other,
     }
+}
+
+/// Whether the frame holds more values than one may: as events it would be refused, whatever it brings.
+pub(super) fn is_too_much(bytes: &[u8]) -> bool {
+    // The shortest value takes two bytes with its comma.
+    bytes.len() / 2 >= MAX_VALUES && serde_json::from_slice::<Values>(bytes).is_ok_and(|values| values.0 > MAX_VALUES)
 }
 
 /// The topics' names in a value that is a list of topics: texts or objects with a name, bare or within an object.
@@ -209,6 +217,65 @@ impl<'de> Deserialize<'de> for First {
     }
 }
 
+/// How many values there are in one, itself included.
+struct Values(usize);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Sum).map(Self)
+    }
+}
+
+struct Sum;
+
+impl<'de> Visitor<'de> for Sum {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<usize, A::Error> {
+        let mut sum = 1;
+        while let Some(entry) = entries.next_element::<Values>()? {
+            sum += entry.0;
+        }
+        Ok(sum)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<usize, A::Error> {
+        let mut sum = 1;
+        while let Some((_, value)) = members.next_entry::<IgnoredAny, Values>()? {
+            sum += value.0;
+        }
+        Ok(sum)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<usize, E> {
+        Ok(1)
+    }
+
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(1)
+    }
+}
+
 /// A text, or nothing for any other value.
 struct Text(Option<String>);
 
@@ -240,6 +307,14 @@ mod tests {
             Reply::Topics { topics, .. } => Some(topics),
             _ => None,
         }
+    }
+
+    #[test]
+    fn the_values_of_an_answer_are_counted_as_the_decoder_does() {
+        let values = |text: &str| serde_json::from_str::<Values>(text).unwrap().0;
+        assert_eq!(values(r#"[{"topic":"x","a":null,"b":[1,-2,3.5,true,{}]},7]"#), 11);
+        assert!(!is_too_much(format!("[{}1]", "1,".repeat(MAX_VALUES - 2)).as_bytes()));
+        assert!(is_too_much(format!("[{}1]", "1,".repeat(MAX_VALUES - 1)).as_bytes()));
     }
 
     #[test]

@@ -156,16 +156,18 @@ impl Search {
         }
     }
 
-    /// The answer was longer than a message may be; the connection is gone with it.
+    /// The answer was longer than a message may be, or held too many values; the connection is gone with it.
     pub(super) fn too_long(&mut self, now: Timestamp) -> Next {
         match self.step {
             // What was had with a smaller count is too little to go by.
             Step::Grow { count, last } if last > 0 => {
-                self.reason = format!("more than {last} past messages at once are longer than max_message");
+                self.reason = format!(
+                    "more than {last} past messages at once are longer than max_message, or hold more values than are read at once"
+                );
                 self.bisect(count / GROWTH, last, now)
             }
             Step::Grow { count, .. } => {
-                "a message of the topic, or what it sent in this time, is longer than max_message".clone_into(&mut self.reason);
+                "a message of the topic, or what it sent in this time, is longer than max_message, or holds more values than are read at once".clone_into(&mut self.reason);
                 self.bisect(count, usize::MAX, now)
             }
             Step::Probe { number, .. } => self.cut(number, self.first_count, now),

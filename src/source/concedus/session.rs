@@ -209,9 +209,7 @@ impl<'a> Session<'a> {
             Some(Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }))) => {
                 if let Some(Open { ask: Ask::PastMessages(request) | Ask::Probe(request), .. }) = &self.open {
                     tracing::warn!(feed = %self.feed, since = %request.since, count = request.count, size, max_size, "past messages are longer than max_message together, or one of them is; asking for fewer");
-                    self.plan.too_long(self.clock.now());
-                    self.pass(Signal::MethodReply { feed: self.feed.clone() }).await?;
-                    return Err(Stop::End(End::Refused));
+                    return self.ask_for_fewer().await;
                 }
                 let detail = format!(
                     "a message of at least {size} bytes, {max_size} are allowed (max_message); it was not read, so its digest is unknown"
@@ -275,6 +273,12 @@ impl<'a> Session<'a> {
             let frame = self.answer_frame(bytes);
             return self.pass(Signal::Answered { request, frame }).await;
         }
+        if let Some(Ask::PastMessages(request)) = self.open.as_ref().map(|open| &open.ask)
+            && replies::is_too_much(&bytes)
+        {
+            tracing::warn!(feed = %self.feed, since = %request.since, count = request.count, messages, "past messages hold more values together than are read at once; asking for fewer");
+            return self.ask_for_fewer().await;
+        }
         let counted = match self.open.as_ref().map(|open| &open.ask) {
             // An empty answer holds no events. A full one is the decoder's, which unwraps it.
             Some(Ask::PastMessages(request)) if messages > 0 => {
@@ -286,6 +290,13 @@ impl<'a> Session<'a> {
         };
         self.pass(counted).await?;
         self.close_request(Answer::Wrapped { messages }).await
+    }
+
+    /// The answer that came is not to be used: the next connection asks for fewer.
+    async fn ask_for_fewer(&mut self) -> Result<(), Stop> {
+        self.plan.too_long(self.clock.now());
+        self.pass(Signal::MethodReply { feed: self.feed.clone() }).await?;
+        Err(Stop::End(End::Refused))
     }
 
     /// An ordinary event, which may be a part of the answer.

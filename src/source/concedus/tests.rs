@@ -215,6 +215,45 @@ async fn an_over_long_message_is_refused_and_the_feed_goes_on() {
     bench.end().await;
 }
 
+/// Answers the lists of topics; the request for past messages that follows.
+async fn past_messages_asked(peer: &mut WebSocketStream<TcpStream>) -> serde_json::Value {
+    loop {
+        let Message::Text(text) = timeout(PATIENCE, peer.next()).await.expect("nothing is asked").unwrap().unwrap() else {
+            continue;
+        };
+        let asked: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if asked["method"] == "getLastMessages" {
+            return asked;
+        }
+        peer.send(Message::text(r#"["identResult"]"#)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_more_values_than_are_read_at_once_is_asked_for_in_parts() {
+    let (auth, _asked) = token_endpoint(&[200]).await;
+    let (url, listener) = socket_endpoint().await;
+    let bench = Bench::start(&url, &auth, "backfill = { start_from = '2026-01-01T00:00:00Z' }");
+    let mut signals = bench.signals;
+    let taken = tokio::spawn(async move {
+        let mut taken = 0;
+        while let Some(heard) = signals.recv().await {
+            taken += usize::from(matches!(heard.signal, Signal::Answered { .. } | Signal::Frame(_)));
+        }
+        taken
+    });
+    let mut peer = accept(&listener).await;
+    let first = past_messages_asked(&mut peer).await;
+    let message = format!(r#"{{"topic":"identResult","values":[{}1]}}"#, "1,".repeat(99));
+    peer.send(Message::text(format!("[{}{message}]", format!("{message},").repeat(10_000)))).await.unwrap();
+    let mut peer = accept(&listener).await;
+    let second = past_messages_asked(&mut peer).await;
+    assert!(second["since"].as_str() > first["since"].as_str(), "{first} {second}");
+    bench.stop.cancel();
+    timeout(PATIENCE, bench.run).await.expect("the source does not stop").unwrap();
+    assert_eq!(taken.await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_full_channel_stops_the_reading_without_killing_the_peer() {
     let (auth, _asked) = token_endpoint(&[200]).await;

@@ -99,7 +99,9 @@ async fn edit(seed: u64, edits: usize, place: &Place, service: &Service<'_>) -> 
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             slowest = slowest.max(begun.elapsed());
+            let good = good(service).await;
             mend(way, &rules, FILE, &text);
+            in_order(place, service, good).await?;
         }
         before = text;
         if version.is_multiple_of(SHRINKS) {
@@ -125,6 +127,22 @@ async fn shrinks(place: &Place, service: &Service<'_>) -> anyhow::Result<Duratio
     let took = begun.elapsed();
     let live = service.metric("redflag_rules_live", "").await;
     ensure!((live - (BESIDE + 1) as f64).abs() < 0.5, "{live} rules live; the log:\n{}", place.tail());
+    let good = good(service).await;
     fs::rename(&away, &there)?;
+    in_order(place, service, good).await?;
     Ok(took)
+}
+
+async fn good(service: &Service<'_>) -> f64 {
+    service.metric("redflag_reloads_total", "\"good\"").await
+}
+
+/// Waits until the set was loaded whole once more: the same harm right after it would be nothing new otherwise, and rightly not be told.
+async fn in_order(place: &Place, service: &Service<'_>, before: f64) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while good(service).await <= before {
+        ensure!(begun.elapsed() < PATIENCE, "what was mended is not loaded; the log:\n{}", place.tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }

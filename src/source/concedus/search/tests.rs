@@ -170,7 +170,10 @@ fn a_gap_says_whose_limit_it_was() {
     assert_eq!(weight.answered(500, Ground::None, Provider::default(), at(3_600)), Next::Ask);
     assert_eq!(weight.too_long(at(3_600)), Next::Ask);
     let reason_of_weight = reason(full(&mut weight, 0));
-    assert_eq!(reason_of_weight, "more than 500 past messages at once are longer than max_message");
+    assert_eq!(
+        reason_of_weight,
+        "more than 500 past messages at once are longer than max_message, or hold more values than are read at once"
+    );
 }
 
 #[test]
