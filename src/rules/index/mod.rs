@@ -13,9 +13,8 @@ mod quick;
 mod tests;
 mod trie;
 
-use std::collections::HashMap;
-
 pub use guard::{Guard, Key, Place, Test};
+pub(super) use quick::QuickMap;
 use trie::Trie;
 
 use super::{lists::Lists, rule::CompiledRule};
@@ -41,7 +40,7 @@ impl TopicIndex {
     pub fn new<'a>(topic: &str, rules: impl Iterator<Item = (u32, &'a CompiledRule)>, lists: &Lists) -> Self {
         let known = topic::find(topic).map_or(&[][..], |topic| topic.fields);
         let guarded: Vec<(u32, Vec<Guard>)> = rules.map(|(number, rule)| (number, guards(topic, known, rule, lists))).collect();
-        let mut shared: HashMap<&Test, usize> = HashMap::new();
+        let mut shared: QuickMap<&Test, usize> = QuickMap::default();
         for test in guarded.iter().flat_map(|(_, guards)| guards).flat_map(|guard| &guard.0) {
             *shared.entry(test).or_default() += 1;
         }

@@ -1,14 +1,14 @@
-//! A fast hash for the index. It is not made against attackers and need not be: keys come from rule files, events only look them up.
+//! A fast hash for rules. It is not made against attackers and need not be: keys come from rule files, events only look them up.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
 };
 
-pub(super) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
+pub(in crate::rules) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Quick(u64);
+pub(in crate::rules) struct Quick(u64);
 
 impl Quick {
     fn add(&mut self, word: u64) {

@@ -2,7 +2,7 @@
 //! as its last good version.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -13,6 +13,7 @@ use crate::{
         codes,
         compile::{Compiled, Compiler, Surroundings},
         diagnostic::Diagnostic,
+        index::QuickMap,
         lists::{List, Lists},
         literal::Place,
         rehearsal,
@@ -25,12 +26,8 @@ use crate::{
 
 /// Whether a file of the snapshot is a rule: `.rhai`, and not in one of the folders with another meaning.
 fn is_rule(file: &str) -> bool {
-    let folder = file.split('/').next().unwrap_or_default();
-    has_ending(file, "rhai") && !(file.contains('/') && matches!(folder, "shared" | "lists" | "exceptions"))
-}
-
-fn has_ending(file: &str, ending: &str) -> bool {
-    std::path::Path::new(file).extension().is_some_and(|found| found == ending)
+    let folder = file.split_once('/').map_or("", |(folder, _)| folder);
+    file.rsplit_once('.').is_some_and(|(_, ending)| ending == "rhai") && !matches!(folder, "shared" | "lists" | "exceptions")
 }
 
 /// Runs these rules' tests and answers what failed, each finding at its rule's file.
@@ -56,25 +53,23 @@ pub fn load(
     let compiler = Compiler::shared();
     let modules = Arc::new(compile_modules(compiler, snapshot, declared, &lists, &mut diagnostics));
 
-    let before = previous.map(|previous| previous.rules.as_slice()).unwrap_or_default();
-    let last_good: HashMap<&str, &Arc<CompiledRule>> = before.iter().map(|rule| (rule.card.file.as_str(), rule)).collect();
+    let mut before = Before::of(previous);
     let mut failed: BTreeSet<String> =
         snapshot.unreadable.iter().map(|(file, _)| file.clone()).filter(|file| is_rule(file)).collect();
     let mut changed = Vec::new();
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for file in snapshot.files.iter().filter(|(file, _)| is_rule(file)) {
-        match last_good.get(file.0.as_str()).filter(|rule| unchanged(rule, snapshot)) {
-            Some(rule) => candidates.push(Candidate { rule: Arc::clone(rule), id_place: None, fresh: false }),
-            None => changed.push(file),
+    for (file, bytes) in snapshot.files.iter().filter(|(file, _)| is_rule(file)) {
+        if !before.keep(file, bytes, snapshot) {
+            changed.push((file, bytes));
         }
     }
     let with = Surroundings { modules: &modules, declared, lists: &lists };
     let compiled = spread(&changed, || (), |(), (file, bytes)| compiler.rule(file, bytes, with));
+    let mut fresh = Vec::new();
     for ((file, _), compiled) in changed.into_iter().zip(compiled) {
         match compiled {
             Ok(Compiled { rule, id_place, warnings }) => {
                 diagnostics.extend(warnings);
-                candidates.push(Candidate { rule: Arc::new(rule), id_place: Some(id_place), fresh: true });
+                fresh.push(Fresh { rule: Arc::new(rule), id_place });
             }
             Err(findings) => {
                 diagnostics.extend(findings);
@@ -82,14 +77,14 @@ pub fn load(
             }
         }
     }
-    refuse_duplicates(snapshot, &mut candidates, &mut failed, &mut diagnostics);
+    refuse_duplicates(snapshot, &mut before, &mut fresh, &mut failed, &mut diagnostics);
 
     let mut findings = Vec::new();
     let mut to_rehearse = Vec::new();
-    for candidate in candidates.iter().filter(|candidate| candidate.fresh) {
-        let lacking = lacking_tests(&candidate.rule, snapshot, candidate.id_place(snapshot));
-        if lacking.is_empty() && candidate.rule.card.stage != Stage::Retired {
-            to_rehearse.push(Arc::clone(&candidate.rule));
+    for Fresh { rule, id_place } in &fresh {
+        let lacking = lacking_tests(rule, snapshot, *id_place);
+        if lacking.is_empty() && rule.card.stage != Stage::Retired {
+            to_rehearse.push(Arc::clone(rule));
         }
         findings.extend(lacking);
     }
@@ -97,19 +92,16 @@ pub fn load(
     failed.extend(findings.iter().filter(|finding| finding.is_error()).map(|finding| finding.file.clone()));
     diagnostics.extend(findings);
 
-    let good = candidates.into_iter().map(|candidate| candidate.rule).filter(|rule| !failed.contains(&rule.card.file));
-    let mut rules: Vec<Arc<CompiledRule>> = good.collect();
-    let mut ids: HashSet<RuleId> = rules.iter().map(|rule| rule.card.id.clone()).collect();
+    fresh.retain(|fresh| !failed.contains(&fresh.rule.card.file));
+    let mut ids: HashSet<RuleId> = fresh.iter().map(|fresh| fresh.rule.card.id.clone()).collect();
     let mut stale = Vec::new();
     for file in failed {
-        if let Some(rule) = last_good.get(file.as_str())
-            && ids.insert(rule.card.id.clone())
-        {
+        if let Some(rule) = before.revive(&file, &mut ids) {
             stale.push(Stale { file, id: rule.card.id.clone() });
-            rules.push(Arc::clone(rule));
         }
     }
-    let withdrawn: Vec<RuleId> = before.iter().map(|rule| &rule.card.id).filter(|id| !ids.contains(*id)).cloned().collect();
+    let withdrawn: Vec<RuleId> = before.gone().map(|rule| rule.card.id.clone()).filter(|id| !ids.contains(id)).collect();
+    let rules: Vec<Arc<CompiledRule>> = before.kept().cloned().chain(fresh.into_iter().map(|fresh| fresh.rule)).collect();
     diagnostics.sort_by(|a, b| {
         (&a.file, a.span.map(|span| (span.line, span.column))).cmp(&(&b.file, b.span.map(|span| (span.line, span.column))))
     });
@@ -124,23 +116,58 @@ pub fn load(
     Loaded { generation: Generation::after(previous, rules, lists, modules), diagnostics, stale, withdrawn, held_back }
 }
 
-struct Candidate {
+/// A rule that was compiled now.
+struct Fresh {
     rule: Arc<CompiledRule>,
-    /// None: not looked for yet.
-    id_place: Option<Place>,
-    /// Compiled now; else it is what ran before.
-    fresh: bool,
+    id_place: Place,
 }
 
-impl Candidate {
-    fn id_place(&self, snapshot: &Snapshot) -> Place {
-        self.id_place.unwrap_or_else(|| id_place(&self.rule, snapshot))
+/// The rules of the previous generation, in the order of their ids, and which of them are taken over.
+struct Before<'p> {
+    rules: &'p [Arc<CompiledRule>],
+    kept: Vec<bool>,
+    /// Places by file.
+    files: QuickMap<&'p str, usize>,
+}
+
+impl<'p> Before<'p> {
+    fn of(previous: Option<&'p Generation>) -> Self {
+        let rules = previous.map(|previous| previous.rules.as_slice()).unwrap_or_default();
+        let files = rules.iter().enumerate().map(|(at, rule)| (rule.card.file.as_str(), at)).collect();
+        Self { rules, kept: vec![false; rules.len()], files }
     }
-}
 
-/// Whether a rule's file and all of its modules are as they were compiled.
-fn unchanged(rule: &CompiledRule, snapshot: &Snapshot) -> bool {
-    rule.sources.iter().all(|(file, bytes)| snapshot.files.get(file).is_some_and(|now| now == bytes))
+    /// Takes a file's rule over if the file and all of its modules are as they were compiled.
+    fn keep(&mut self, file: &str, bytes: &[u8], snapshot: &Snapshot) -> bool {
+        let Some(at) = self.files.get(file) else { return false };
+        let same = self.rules[*at].sources.iter().all(|(name, was)| match &**name {
+            name if name == file => **was == *bytes,
+            module => snapshot.files.get(module).is_some_and(|now| now == was),
+        });
+        self.kept[*at] = same;
+        same
+    }
+
+    /// The place of the rule of an id, if it is taken over.
+    fn place(&self, id: &RuleId) -> Option<usize> {
+        self.rules.binary_search_by(|rule| rule.card.id.cmp(id)).ok().filter(|at| self.kept[*at])
+    }
+
+    /// A file's last good version, unless its id is another's by now.
+    fn revive(&mut self, file: &str, ids: &mut HashSet<RuleId>) -> Option<&'p Arc<CompiledRule>> {
+        let at = *self.files.get(file)?;
+        let rule = &self.rules[at];
+        self.kept[at] = ids.insert(rule.card.id.clone());
+        self.kept[at].then_some(rule)
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &'p Arc<CompiledRule>> {
+        self.rules.iter().zip(&self.kept).filter_map(|(rule, kept)| kept.then_some(rule))
+    }
+
+    fn gone(&self) -> impl Iterator<Item = &'p Arc<CompiledRule>> {
+        self.rules.iter().zip(&self.kept).filter_map(|(rule, kept)| (!kept).then_some(rule))
+    }
 }
 
 fn id_place(rule: &CompiledRule, snapshot: &Snapshot) -> Place {
@@ -163,39 +190,39 @@ fn source<'a>(snapshot: &'a Snapshot, file: &'a str) -> Source<'a> {
 /// No two files share an id. What ran under it before goes on; a newcomer is refused.
 fn refuse_duplicates(
     snapshot: &Snapshot,
-    candidates: &mut Vec<Candidate>,
+    before: &mut Before<'_>,
+    fresh: &mut Vec<Fresh>,
     failed: &mut BTreeSet<String>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let mut seen: HashSet<&RuleId> = HashSet::new();
-    let twice = candidates.iter().map(|candidate| &candidate.rule.card.id).filter(|id| !seen.insert(id));
-    let mut files: BTreeMap<RuleId, Vec<String>> = twice.map(|id| (id.clone(), Vec::new())).collect();
-    for card in candidates.iter().map(|candidate| &candidate.rule.card) {
-        if let Some(sharing) = files.get_mut(&card.id) {
-            sharing.push(card.file.clone());
+    // What was there before had one id each.
+    let mut files: BTreeMap<RuleId, Vec<(String, Place)>> = BTreeMap::new();
+    for Fresh { rule, id_place } in fresh.iter() {
+        files.entry(rule.card.id.clone()).or_default().push((rule.card.file.clone(), *id_place));
+    }
+    for (id, sharing) in &mut files {
+        if let Some(at) = before.place(id) {
+            let rule = &before.rules[at];
+            sharing.push((rule.card.file.clone(), id_place(rule, snapshot)));
+            before.kept[at] = false;
+        }
+        if sharing.len() < 2 {
+            continue;
+        }
+        sharing.sort_unstable();
+        for (file, place) in &*sharing {
+            let others = source::enumerate(sharing.iter().map(|(other, _)| other.as_str()).filter(|other| other != file));
+            let finding =
+                source(snapshot, file).error(codes::DUPLICATE_ID, *place, format!("the id `{id}` stands in {others}, too"));
+            diagnostics.push(
+                finding
+                    .label("an id belongs to one rule")
+                    .help("history and quiet periods hang on the id; a copied rule needs a new one"),
+            );
+            failed.insert(file.clone());
         }
     }
-    if files.is_empty() {
-        return;
-    }
-    candidates.retain(|candidate| {
-        let card = &candidate.rule.card;
-        let Some(sharing) = files.get(&card.id) else { return true };
-        let others: Vec<&str> = sharing.iter().map(String::as_str).filter(|file| *file != card.file).collect();
-        let others = source::enumerate(others);
-        let finding = source(snapshot, &card.file).error(
-            codes::DUPLICATE_ID,
-            candidate.id_place(snapshot),
-            format!("the id `{}` stands in {others}, too", card.id),
-        );
-        diagnostics.push(
-            finding
-                .label("an id belongs to one rule")
-                .help("history and quiet periods hang on the id; a copied rule needs a new one"),
-        );
-        failed.insert(card.file.clone());
-        false
-    });
+    fresh.retain(|fresh| files.get(&fresh.rule.card.id).is_none_or(|sharing| sharing.len() < 2));
 }
 
 /// A live rule needs one test that alerts and one that stays quiet.

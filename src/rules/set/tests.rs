@@ -192,3 +192,54 @@ fn a_file_that_can_not_be_read_keeps_its_rule() {
     assert_eq!(ids(&second.generation), ["A-1", "B-2"]);
     assert_eq!((second.stale.len(), codes_of(&second)), (1, vec!["R001"]));
 }
+
+#[test]
+fn a_newcomer_with_the_id_of_an_unchanged_rule_is_refused_and_nothing_else_is_compiled_again() {
+    let first = reload(&[("a.rhai", rule("A-1")), ("b.rhai", rule("B-2")), ("c.rhai", rule("C-3"))], None).generation;
+    let second = reload(
+        &[("0.rhai", rule("B-2")), ("a.rhai", rule("A-1")), ("b.rhai", rule("B-2")), ("c.rhai", rule("A-1"))],
+        Some(&first),
+    );
+    assert_eq!(ids(&second.generation), ["A-1", "B-2", "C-3"]);
+    for (now, before) in second.generation.rules.iter().zip(&first.rules) {
+        assert!(Arc::ptr_eq(now, before));
+    }
+    let told: Vec<(&str, &str)> = second.diagnostics.iter().map(|finding| (finding.code, finding.file.as_str())).collect();
+    assert_eq!(told, [("R019", "0.rhai"), ("R019", "a.rhai"), ("R019", "b.rhai"), ("R019", "c.rhai")]);
+    let stale: Vec<&str> = second.stale.iter().map(|stale| stale.file.as_str()).collect();
+    assert_eq!(stale, ["a.rhai", "b.rhai", "c.rhai"]);
+    assert_eq!(second.withdrawn, []);
+}
+
+#[test]
+fn an_id_that_moves_to_a_file_that_was_another_rules_withdraws_that_one_alone() {
+    let first = reload(&[("a.rhai", rule("A-1")), ("b.rhai", rule("B-2"))], None).generation;
+    let second = reload(&[("b.rhai", rule("A-1"))], Some(&first));
+    assert_eq!(ids(&second.generation), ["A-1"]);
+    assert_eq!(second.generation.rules[0].card.file, "b.rhai");
+    assert_eq!((second.withdrawn, second.held_back), (vec![RuleId::new("B-2")], None));
+}
+
+#[test]
+fn a_topic_whose_rules_are_as_they_were_keeps_its_index_unless_a_list_changed() {
+    let other = rule("B-2").replace("on: [\"identResult\"]", "on: [\"mismatches\"]");
+    let with = |title: &str, list: &str| {
+        [("a.rhai", rule("A-1").replace("Sample", title)), ("b.rhai", other.clone()), ("lists/risky.txt", list.to_owned())]
+    };
+    let first = reload(&with("Sample", "LB"), None).generation;
+    let index = |generation: &Generation, topic: &str| Arc::as_ptr(&generation.topics[topic].index);
+
+    let edited = reload(&with("Edited", "LB"), Some(&first)).generation;
+    assert_ne!(index(&edited, "identResult"), index(&first, "identResult"));
+    assert_eq!(index(&edited, "mismatches"), index(&first, "mismatches"));
+
+    let listed = reload(&with("Sample", "LB\nIR"), Some(&first)).generation;
+    assert_ne!(index(&listed, "mismatches"), index(&first, "mismatches"));
+
+    // A rule in front moves the others.
+    let mut files = with("Sample", "LB").to_vec();
+    files.push(("0.rhai", rule("A-0")));
+    let moved = reload(&files, Some(&first)).generation;
+    assert_ne!(index(&moved, "mismatches"), index(&first, "mismatches"));
+    assert_eq!((moved.for_topic("identResult"), moved.for_topic("mismatches")), ([0, 1].as_slice(), [2].as_slice()));
+}
