@@ -81,7 +81,7 @@ async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            let origin = Origin { texts: loaded.texts, alarms: Vec::new() };
+            let origin = Origin { texts: loaded.texts, alarms: Vec::new(), lasting: true };
             match engine::start_from(&loaded.config, origin).await.map_err(anyhow::Error::from) {
                 Ok(running) => return Ok((loaded.config, running)),
                 Err(error) if exit_of(&error) == Exit::Config => error,
@@ -99,7 +99,7 @@ async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
     }
     let alarm = alarm
         .note("Nothing of what was changed since is in force. `redflag config show` tells what is wrong; mend it and restart.");
-    let origin = Origin { texts: Vec::new(), alarms: vec![alarm] };
+    let origin = Origin { texts: Vec::new(), alarms: vec![alarm], lasting: true };
     match engine::start_from(&config, origin).await {
         Ok(running) => Ok((config, running)),
         Err(error) => {

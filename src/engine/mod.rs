@@ -6,6 +6,7 @@ mod caretaker;
 pub mod control;
 mod damage;
 mod disk;
+mod first;
 mod health;
 mod heartbeat;
 mod intake;

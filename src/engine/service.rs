@@ -126,6 +126,8 @@ pub struct Origin {
     pub texts: Vec<(PathBuf, String)>,
     /// What the operators have to be told of it.
     pub alarms: Vec<Alarm>,
+    /// Its store is to last: that there was none is told.
+    pub lasting: bool,
 }
 
 /// Builds and starts everything; ready when it answers.
@@ -243,6 +245,10 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let (stop_feeds, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (caught_up, engine) = spawn_engine(parts, stop_feeds.clone()).await?;
 
+    // Ahead of everything else that writes, so that it is told once, however often it is killed before that is on disk.
+    if origin.lasting && store.reader().is_untouched()? {
+        let _ = control.send(Control::Alarm(super::first::alarm(config))).await;
+    }
     let health = Health::new(Arc::clone(&metrics), config.feeds.keys().cloned().collect());
     tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
     let dispatchers =

@@ -199,6 +199,13 @@ impl Reader {
         })
     }
 
+    /// Whether nothing was ever received, sent or asked for, and no other store came before.
+    pub fn is_untouched(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM events) AND NOT EXISTS (SELECT 1 FROM messages) \
+                   AND NOT EXISTS (SELECT 1 FROM positions) AND NOT EXISTS (SELECT 1 FROM set_aside)";
+        self.with("looking whether the store is new", |connection| connection.query_row(sql, [], |row| row.get(0)))
+    }
+
     /// Bytes set aside that nobody has looked at.
     pub fn quarantine_count(&self) -> Result<u64, StoreError> {
         self.count("counting quarantined bytes", "SELECT count(*) FROM quarantine WHERE state = 'open'")

@@ -1,4 +1,4 @@
-//! What the operators are told of a feed that is connected: its silence, its topics; and of the end of each. The real binary on the feed server.
+//! What the operators are told of feeds: of a beginning, of silence, of other topics; and of the end of each. The real binary on the feed server.
 
 use std::{fs, time::Instant};
 
@@ -148,4 +148,24 @@ async fn enabled_topics_that_change_are_told_once_across_a_restart_and_once_that
     assert_eq!(tells(&place, TEXTS, 2).await, [gone, back]);
     assert!(service.stop().await.0.success());
     assert_eq!(told(&place, TEXTS), [gone, back]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_lost_is_told_by_the_first_start_that_it_makes() {
+    const TEXTS: &[&str] = &["A first start"];
+    let feed = FeedServer::start(&[]);
+    let place = place(&feed, "off");
+    let service = place.start().await;
+    connects(&feed, &place, &service, 1).await;
+    assert_eq!(tells(&place, TEXTS, 1).await.len(), 1);
+    assert!(service.stop().await.0.success());
+    let service = place.start().await;
+    connects(&feed, &place, &service, 2).await;
+    assert!(service.stop().await.0.success());
+    assert_eq!(told(&place, TEXTS).len(), 1, "no event has come, and it is no first start all the same");
+
+    fs::remove_dir_all(place.path("data")).unwrap();
+    let service = place.start().await;
+    assert_eq!(tells(&place, TEXTS, 2).await.len(), 2);
+    assert!(service.stop().await.0.success());
 }

@@ -112,7 +112,7 @@ async fn case(place: &Path, when: When, harm: Harm) -> anyhow::Result<(&'static 
     } else {
         harm.doing(&disk, &data)?;
     }
-    let (log_before, begun) = (world.home.log().len(), Instant::now());
+    let (log_before, told, begun) = (world.home.log().len(), world.alarms().len(), Instant::now());
     if when == When::Running {
         world.send_alerting().await;
     }
@@ -128,7 +128,7 @@ async fn case(place: &Path, when: When, harm: Harm) -> anyhow::Result<(&'static 
             );
             break "ended with a last word";
         }
-        if !world.alarms().is_empty() {
+        if world.alarms().len() > told {
             break "an alarm";
         }
         if begun.elapsed() > LOUD {
