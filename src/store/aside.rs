@@ -1,6 +1,6 @@
 //! A store that can't be trusted is set aside, never deleted, and a fresh one begun in its place that knows where to go on: sequence numbers
 //! above all that were ever given, the time from which feeds are asked again, and of what the old one held whatever is proven sound (what was
-//! owed, the rule sets, the positions in files).
+//! owed to channels, the events that are owed a verdict, quiet periods, the rule sets, the positions in files).
 //!
 //! The fresh store is made whole in a folder of its own first. A crash at any moment leaves either the old store, which is found damaged again,
 //! or a finished fresh one, which [`resume`] puts in its place.
@@ -53,6 +53,25 @@ const OWED: &[(&str, &str)] = &[
     ("attempts", "delivery IN (SELECT n FROM main.deliveries)"),
 ];
 
+/// Only where what was owed was carried: in a quiet period that knows of an alert that is lost, its repetition would be silent.
+const QUIET: &[(&str, &str)] =
+    &[("messages", "id IN (SELECT message FROM old.quiet_periods NOT INDEXED)"), ("quiet_periods", "1")];
+
+/// Events that are owed a verdict stay owed it.
+const VERDICTS: &[(&str, &str)] = &[
+    ("events", "seq IN (SELECT seq FROM old.undecided NOT INDEXED WHERE settled_at IS NULL)"),
+    ("undecided", "settled_at IS NULL"),
+];
+
+/// What was proven sound and taken over.
+#[derive(Debug, Default)]
+struct Carried {
+    rows: u64,
+    owed: bool,
+    quiet: bool,
+    verdicts: bool,
+}
+
 /// Finishes what a crash interrupted.
 pub(super) fn resume(folder: &Path) -> Result<(), StoreError> {
     let wrap = |source| StoreError::Aside { path: folder.to_owned(), source };
@@ -80,14 +99,14 @@ pub(super) fn begin_anew(folder: &Path, damage: &Damage, facts: Option<&Facts>, 
     let making = folder.join(MAKING);
     fs::create_dir(&making).map_err(wrap)?;
     let carried = fill(&making, folder, &name, damage, facts, now)?;
-    tracing::warn!(carried, "what of the damaged store is sound and still needed is in the fresh one");
+    tracing::warn!(?carried, "what of the damaged store is sound and still needed is in the fresh one");
     File::open(&making).and_then(|made| made.sync_all()).map_err(wrap)?;
     fs::rename(&making, folder.join(WAITING)).map_err(wrap)?;
     exchange(folder, &name).map_err(wrap)?;
     Ok(folder.join(name))
 }
 
-/// Makes the fresh store. Answers the rows that were carried over.
+/// Makes the fresh store. Answers what was carried over.
 fn fill(
     making: &Path,
     folder: &Path,
@@ -95,30 +114,14 @@ fn fill(
     damage: &Damage,
     facts: Option<&Facts>,
     now: Timestamp,
-) -> Result<u64, StoreError> {
+) -> Result<Carried, StoreError> {
     let operation = "beginning a fresh store";
     let path = making.join(DATABASE);
     drop(open::make_file(&path).map_err(|source| StoreError::File { path: path.clone(), source })?);
     let fresh = open::begin(&path, now)?;
     fresh.pragma_update(None, "foreign_keys", false).map_err(failed(operation))?;
     let attached = attach(&fresh, &folder.join(DATABASE));
-    let (mut rows, mut owed) = (0, false);
-    if attached {
-        let sound = |table: &str| sound(&fresh, table, damage.pages.as_ref());
-        let schema = sound("sqlite_schema");
-        for (table, which) in CARRIED {
-            if schema && sound(table) {
-                rows += copy(&fresh, table, which).unwrap_or_default();
-            }
-        }
-        if schema && OWED.iter().all(|(table, _)| sound(table)) {
-            owed = transaction(&fresh, || OWED.iter().map(|(table, which)| copy(&fresh, table, which)).sum())
-                .inspect(|more| rows += more)
-                .is_ok();
-            // Their horizons are counted from it. A store from before has none, which is as good.
-            drop(fresh.execute("UPDATE service SET away = (SELECT away FROM old.service)", []));
-        }
-    }
+    let carried = if attached { carry(&fresh, damage.pages.as_ref()) } else { Carried::default() };
     let mut facts = facts.cloned().unwrap_or_default();
     if attached && damage.pages.as_ref().is_some_and(BTreeSet::is_empty) {
         // Only the log's end is lost: what stands is sound, and ends earlier than the mark says. What was owed behind that end is lost with it,
@@ -132,7 +135,7 @@ fn fill(
         drop(fresh.execute_batch("DETACH old"));
     }
     let judged = facts.judged;
-    let before = if owed { 0 } else { AGAIN };
+    let before = if carried.owed { 0 } else { AGAIN };
     transaction(&fresh, || {
         for (feed, at) in &facts.received {
             fresh.execute(
@@ -141,22 +144,56 @@ fn fill(
             )?;
         }
         fresh.execute(
-            "INSERT INTO set_aside (at, folder, found, last, judged, owed_carried, receipts_known) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO set_aside (at, folder, found, last, judged, owed_carried, receipts_known, verdicts_carried, quiet_carried) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 now.timestamp_micros(),
                 name,
                 damage.what,
                 i64::try_from(last).unwrap_or(i64::MAX),
                 i64::try_from(judged).unwrap_or(i64::MAX),
-                owed,
-                !facts.received.is_empty()
+                carried.owed,
+                !facts.received.is_empty(),
+                carried.verdicts,
+                carried.quiet
             ],
         )
     })
     .map_err(failed(operation))?;
     // Whole in one file, so that one rename brings all of it.
     fresh.query_row("PRAGMA wal_checkpoint(truncate)", [], |_| Ok(())).map_err(failed(operation))?;
-    Ok(rows)
+    Ok(carried)
+}
+
+/// Copies what is sound and still needed out of the old store.
+fn carry(fresh: &Connection, bad: Option<&BTreeSet<u32>>) -> Carried {
+    let mut carried = Carried::default();
+    let sound = |table: &str| sound(fresh, table, bad);
+    if !sound("sqlite_schema") {
+        return carried;
+    }
+    for (table, which) in CARRIED.iter().chain(&[("parked", "1")]) {
+        if sound(table) {
+            carried.rows += copy(fresh, table, which).unwrap_or_default();
+        }
+    }
+    let mut together = |tables: &[(&str, &str)]| {
+        tables.iter().all(|(table, _)| sound(table))
+            && transaction(fresh, || tables.iter().map(|(table, which)| copy(fresh, table, which)).sum())
+                .inspect(|more: &u64| carried.rows += more)
+                .is_ok()
+    };
+    carried.owed = together(OWED);
+    carried.quiet = carried.owed && together(QUIET);
+    // Where no verdict is missing, it is no matter whether the journal is sound.
+    let missing = "SELECT EXISTS (SELECT 1 FROM old.undecided NOT INDEXED WHERE settled_at IS NULL)";
+    let missing = fresh.query_row(missing, [], |row| row.get(0));
+    carried.verdicts = if matches!(missing, Ok(false)) { sound("undecided") } else { together(VERDICTS) };
+    if carried.owed {
+        // Their horizons are counted from it. A store from before has none, which is as good.
+        drop(fresh.execute("UPDATE service SET away = (SELECT away FROM old.service)", []));
+    }
+    carried
 }
 
 /// The old store, to be read only. A store that SQLite refuses carries nothing.

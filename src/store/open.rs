@@ -277,9 +277,9 @@ fn frames(connection: &Connection) -> rusqlite::Result<u64> {
         .map(|log| u64::try_from(log).unwrap_or_default())
 }
 
-/// The last journaled event: the end of a B-tree, not a scan. A store that followed a damaged one goes on from its end.
+/// The last journaled event: the end of a B-tree, not a scan. A store that followed a damaged one goes on from its end, above what it took over.
 pub(super) fn last(connection: &Connection) -> rusqlite::Result<Seq> {
-    let end = "SELECT coalesce((SELECT max(seq) FROM events), (SELECT max(last) FROM set_aside), 0)";
+    let end = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(last) FROM set_aside), 0))";
     connection.query_row(end, [], |row| Ok(Seq(row.get::<_, Whole>(0)?.0)))
 }
 

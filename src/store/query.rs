@@ -101,6 +101,10 @@ pub struct SetAside {
     pub owed_carried: bool,
     /// Whether back-fill knows from when to ask.
     pub receipts_known: bool,
+    /// Whether events that were owed a verdict are owed it by this store.
+    pub verdicts_carried: bool,
+    /// Whether quiet periods go on.
+    pub quiet_carried: bool,
 }
 
 /// A line of the audit record.
@@ -184,7 +188,8 @@ impl Reader {
 
     /// Stores set aside since then of which no message tells yet.
     pub fn untold_set_aside(&self, since: Timestamp) -> Result<Vec<SetAside>, StoreError> {
-        let sql = "SELECT at, folder, found, last, judged, owed_carried, receipts_known FROM set_aside WHERE at > ?1 AND NOT EXISTS \
+        let sql = "SELECT at, folder, found, last, judged, owed_carried, receipts_known, verdicts_carried, \
+                   quiet_carried FROM set_aside WHERE at > ?1 AND NOT EXISTS \
                    (SELECT 1 FROM messages WHERE created_at >= set_aside.at AND instr(facts, set_aside.folder) > 0) ORDER BY n";
         self.rows("reading which stores were set aside", sql, params![since.timestamp_micros()], |row| {
             Ok(SetAside {
@@ -195,6 +200,8 @@ impl Reader {
                 judged: Seq(row.get::<_, Whole>(4)?.0),
                 owed_carried: row.get(5)?,
                 receipts_known: row.get(6)?,
+                verdicts_carried: row.get(7)?,
+                quiet_carried: row.get(8)?,
             })
         })
     }

@@ -28,6 +28,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { name: "templates and configuration are kept", sql: include_str!("schema/0008.sql") },
     Migration { name: "what back-fill compares with", sql: include_str!("schema/0009.sql") },
     Migration { name: "gaps are looked up", sql: include_str!("schema/0010.sql") },
+    Migration { name: "what was taken over from a damaged store", sql: include_str!("schema/0011.sql") },
 ];
 
 /// Whether this redflag may use the file.

@@ -5,6 +5,11 @@ use std::{fs, path::Path, sync::mpsc, time::Duration};
 use rusqlite::{Connection, types::Value as Sql};
 
 use super::*;
+use crate::model::{
+    alert::QuietPeriod,
+    turn::{Outcome, Parked, Settled, UndecidedRow},
+    verdict::{Undecided, UndecidedKind},
+};
 use crate::store::{
     DATABASE, Outbox as _, StoreError,
     guard::{LOG, MARK, SUMS},
@@ -143,6 +148,77 @@ fn what_is_owed_but_damaged_is_not_sent_and_feeds_are_asked_from_a_day_before() 
     assert_eq!(store.latest(&FeedName::new("concedus")).unwrap().into_values().max(), Some(at(20 - 86_400)));
     let row = store.reader().untold_set_aside(at(-1)).unwrap().remove(0);
     assert!(!row.owed_carried && row.receipts_known, "{row:?}");
+}
+
+/// Two missing verdicts of which one was settled, a parked rule, and a quiet period whose message went out.
+fn owed_verdicts() -> TempDir {
+    let folder = worked(true);
+    let (store, _) = open(&folder);
+    let missing = |seq| UndecidedRow {
+        seq: Seq(seq),
+        rule: RuleId::new("ident-failed"),
+        rule_hash: Digest::of(b"rule"),
+        at: at(1),
+        why: Undecided { kind: UndecidedKind::Budget, line: Some(12), detail: "200,000 operations".to_owned() },
+    };
+    let settled =
+        Settled { seq: Seq(4), rule: RuleId::new("ident-failed"), at: at(2), outcome: Outcome::NoMatch, by: Digest::of(b"new") };
+    let parked = Parked {
+        rule: RuleId::new("ident-failed"),
+        rule_hash: Digest::of(b"rule"),
+        at: at(1),
+        seq: Seq(5),
+        why: "line 12: 200,000 operations".to_owned(),
+        tries: 0,
+        next_try: at(600),
+    };
+    let quiet = QuietPeriod {
+        rule: RuleId::new("ident-failed"),
+        key: vec!["PER_1".to_owned()],
+        severity: Severity::High,
+        message: message_id(2),
+        from: at(0),
+        until: at(60),
+        repeats: 4,
+    };
+    let before = Effects { undecided: vec![missing(4), missing(5)], parked: vec![parked], ..Effects::default() };
+    let quiet = Effects { settled: vec![settled], messages: vec![message(2)], quiet: vec![quiet], ..Effects::default() };
+    commit(&store, [caused(before), caused(quiet)]);
+    store.close().wait().unwrap();
+    folder
+}
+
+#[test]
+fn verdicts_that_were_owed_and_quiet_periods_go_on_in_the_fresh_store() {
+    let folder = owed_verdicts();
+    // A page that neither needs.
+    flip(&folder, "aml@example.test");
+    let (store, opened) = open(&folder);
+    assert!(opened.set_aside.is_some());
+    let reader = store.reader();
+    let row = reader.untold_set_aside(at(-1)).unwrap().remove(0);
+    assert!(row.verdicts_carried && !row.owed_carried && !row.quiet_carried, "{row:?}");
+    let open: Vec<Seq> = reader.undecided(9).unwrap().iter().map(|row| row.seq).collect();
+    assert_eq!(open, [Seq(5)]);
+    assert_eq!(reader.event(Seq(5)).unwrap().unwrap().element, event(5).element, "there is something to judge");
+    assert_eq!(store.parked().unwrap().len(), 1);
+    assert_eq!(store.quiet_periods().unwrap(), [], "an alert that is lost must not keep its repetition silent");
+    assert_eq!((store.last().unwrap(), store.judged().unwrap()), (Seq(30), Seq(30)), "numbers go on above");
+    commit(&store, [turn(31..=31), judged(31, 31, "g")]);
+    assert_eq!(store.last().unwrap(), Seq(31));
+}
+
+#[test]
+fn of_a_damaged_journal_no_verdict_stays_owed_and_that_is_told() {
+    let folder = owed_verdicts();
+    flip(&folder, "PER_7\",");
+    let (store, _) = open(&folder);
+    let row = store.reader().untold_set_aside(at(-1)).unwrap().remove(0);
+    assert!(!row.verdicts_carried && row.owed_carried && row.quiet_carried, "{row:?}");
+    assert!(store.reader().undecided(9).unwrap().is_empty());
+    let quiet = store.quiet_periods().unwrap();
+    assert_eq!((quiet.len(), quiet[0].repeats), (1, 4));
+    assert!(store.reader().message(quiet[0].message).unwrap().is_some(), "its follow-up can be told");
 }
 
 #[test]
