@@ -35,7 +35,7 @@ pub struct Actor {
     pub uid: Option<u32>,
     pub pid: Option<u32>,
     pub via: Via,
-    /// Whom the command names behind that user (`sudo`): nobody vouches for it.
+    /// Whom the command names (behind `sudo`, or where the kernel names nobody): nobody vouches for it.
     pub claims: Option<String>,
 }
 

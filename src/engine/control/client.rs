@@ -61,7 +61,7 @@ pub fn ask<T: DeserializeOwned>(
     what: &str,
     ask: Ask,
 ) -> Result<Answered<T>, ClientError> {
-    let request = Request { version: VERSION, store: store_of(data_dir), claims: people::claims(), ask };
+    let request = Request { version: VERSION, store: store_of(data_dir), claims: Some(people::caller()), ask };
     let mut denied = None;
     for path in places(data_dir) {
         match over(&path, &request) {

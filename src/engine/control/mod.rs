@@ -152,7 +152,7 @@ pub struct Request {
     pub version: u32,
     /// The store that is meant: several services may run on one machine.
     pub store: PathBuf,
-    /// Whom `sudo` names.
+    /// Whom `sudo` names, else who calls.
     pub claims: Option<String>,
     pub ask: Ask,
 }

@@ -6,6 +6,9 @@ use std::fs;
 
 use crate::model::actor::{Actor, Via};
 
+/// Whom the kernel does not name to a process in a user namespace (`PrivateUsers=`).
+const UNNAMED: u32 = 65_534;
+
 /// Who runs this process, for a command that opens the store itself.
 #[must_use]
 pub fn myself() -> Actor {
@@ -21,10 +24,18 @@ pub fn claims() -> Option<String> {
     Some(clean(&named))
 }
 
+/// What a command says of who called it: a service in a user namespace of its own learns it from nobody else.
+#[must_use]
+pub fn caller() -> String {
+    claims().unwrap_or_else(|| name_of(rustix::process::geteuid().as_raw()))
+}
+
 /// Of somebody who came over the socket.
 #[must_use]
 pub fn peer(uid: u32, pid: Option<u32>, claims: Option<&str>) -> Actor {
-    Actor { name: name_of(uid), uid: Some(uid), pid, via: Via::Socket, claims: claims.map(clean) }
+    let name = if uid == UNNAMED { "somebody".to_owned() } else { name_of(uid) };
+    let claims = claims.map(clean).filter(|claims| *claims != name);
+    Actor { name, uid: Some(uid), pid, via: Via::Socket, claims }
 }
 
 /// The user's name, else `uid N`.
@@ -71,6 +82,14 @@ mod tests {
         assert_eq!(name_in(passwd, 1001), None);
         assert_eq!(id_in("root:x:0:\naml:x:990:anna,ben\n", "aml"), Some(990));
         assert_eq!(id_in("root:x:0:\naml:x:990:anna,ben\n", "anna"), None);
+    }
+
+    #[test]
+    fn whom_the_kernel_does_not_name_is_known_by_what_the_command_says_only() {
+        assert_eq!(peer(UNNAMED, Some(7), Some("anna")).to_string(), "somebody (says: anna)");
+        let root = name_of(0);
+        assert_eq!(peer(0, Some(7), Some(&root)).to_string(), root, "nothing is said twice");
+        assert_eq!(peer(0, Some(7), Some("anna")).to_string(), format!("{root} (says: anna)"));
     }
 
     #[test]

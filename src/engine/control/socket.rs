@@ -7,7 +7,7 @@ use std::{
     fs, io,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{
-        fs::{DirBuilderExt as _, PermissionsExt as _},
+        fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -99,8 +99,16 @@ fn bind(folder: &Path, path: &Path, group: Option<&str>) -> io::Result<UnixListe
     let beside = private.join("s");
     let bound = UnixListener::bind(&beside).and_then(|listener| {
         fs::set_permissions(&beside, fs::Permissions::from_mode(if gid.is_some() { 0o660 } else { 0o600 }))?;
-        if let Some(gid) = gid {
-            std::os::unix::fs::chown(&beside, None, Some(gid))?;
+        // A sandbox may refuse even what would change nothing: the shipped unit does, and has the group as its own (`Group=`).
+        if let (Some(gid), Some(name)) = (gid, group)
+            && fs::metadata(&beside)?.gid() != gid
+        {
+            std::os::unix::fs::chown(&beside, None, Some(gid)).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("it can't be given to the group `{name}` ({error}); set Group={name} in the unit"),
+                )
+            })?;
         }
         fs::rename(&beside, path)?;
         Ok(listener)
@@ -192,8 +200,6 @@ fn answer(request: Json, peer: UCred, office: &Office) -> Result<Json, Refusal> 
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     #[tokio::test]
