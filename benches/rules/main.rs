@@ -148,6 +148,7 @@ struct Contender {
     decoder: Decoder,
     ids: Ids,
     evaluator: Evaluator,
+    names: Names,
     out: Vec<Judgement>,
 }
 
@@ -181,6 +182,7 @@ impl Contender {
             decoder: Decoder::new(FeedName::new("bench"), Options::default()),
             ids: Ids::seeded(1),
             evaluator: Evaluator::new(),
+            names: Names { feed: FeedName::new("bench"), topics: TOPICS.map(TopicName::new) },
             out: Vec::new(),
         };
         let found = [
@@ -231,11 +233,11 @@ impl Contender {
     }
 
     fn judge_raw(&mut self, line: &str) -> anyhow::Result<usize> {
-        Ok(count(&mut self.evaluator, &self.raw, &raw(line)?, &mut self.out))
+        Ok(count(&mut self.evaluator, &self.raw, &raw(line, &self.names)?, &mut self.out))
     }
 
     fn candidates(&mut self, line: &str) -> anyhow::Result<usize> {
-        let event = raw(line)?;
+        let event = raw(line, &self.names)?;
         let mut found = Vec::new();
         self.raw.index(&event.topic).context("no rules on the topic")?.candidates(&event, &mut found);
         Ok(found.len())
@@ -244,7 +246,7 @@ impl Contender {
     /// The product's path: a frame, its entries, and what the rules say of them.
     fn judge(&mut self, line: &str, of: Form) -> anyhow::Result<usize> {
         let frame = Frame {
-            feed: FeedName::new("bench"),
+            feed: self.names.feed.clone(),
             received_at: Timestamp::default(),
             origin: Origin::Live,
             bytes: line.as_bytes().to_vec(),
@@ -270,6 +272,12 @@ enum Form {
     SomeRhai,
 }
 
+/// What every event of the raw shapes shares.
+struct Names {
+    feed: FeedName,
+    topics: [TopicName; 5],
+}
+
 /// Matches of one event.
 fn count(evaluator: &mut Evaluator, generation: &Generation, event: &Event, out: &mut Vec<Judgement>) -> usize {
     out.clear();
@@ -277,13 +285,14 @@ fn count(evaluator: &mut Evaluator, generation: &Generation, event: &Event, out:
     out.iter().filter(|judgement| matches!(judgement.verdict, Verdict::Match(_))).count()
 }
 
-fn raw(line: &str) -> anyhow::Result<Event> {
+fn raw(line: &str, names: &Names) -> anyhow::Result<Event> {
     let body: Map = serde_json::from_str(line)?;
-    let topic = TopicName::new(body.get("topic").and_then(Value::as_str).context("no topic")?);
+    let topic = body.get("topic").and_then(Value::as_str).context("no topic")?;
+    let topic = names.topics.iter().find(|known| known.as_str() == topic).context("an unknown topic")?.clone();
     Ok(Event {
         seq: Seq(1),
         element: Element {
-            feed: FeedName::new("bench"),
+            feed: names.feed.clone(),
             topic,
             spelled: None,
             origin: Origin::Live,

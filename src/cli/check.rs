@@ -46,6 +46,9 @@ pub fn run(args: &CheckArgs, global: &Global) -> anyhow::Result<Exit> {
     for warning in configuration(args, global) {
         talk(&format!("warning: {warning}"));
     }
+    if folders.iter().any(|folder| !folder.knows_recipients) {
+        talk("note: there is no configuration, so nobody looked whether it has the recipients in `send_to`");
+    }
     let warnings = folder::count(findings.iter(), Level::Warning);
     let files = folders.iter().map(folder::Folder::rule_files).sum();
     talk(&format!("{}, {}, {}", counted(files, "rule"), counted(errors, "error"), counted(warnings, "warning")));

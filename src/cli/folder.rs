@@ -34,6 +34,8 @@ pub struct Folder {
     /// Empty: the whole folder.
     only: Vec<String>,
     pub template_errors: Vec<String>,
+    /// The configuration says who there is.
+    pub knows_recipients: bool,
 }
 
 /// One test of a rule file.
@@ -44,6 +46,8 @@ pub struct TestRun {
     pub test: String,
     /// Why it failed; none when it passed.
     pub failure: Option<String>,
+    /// What was judged, and what came of it.
+    pub help: Option<String>,
     pub line: usize,
 }
 
@@ -85,7 +89,15 @@ pub fn open(global: &Global, rules: Option<&Path>, paths: &[PathBuf]) -> anyhow:
         let (loaded, tests) = load(&snapshot, &declared, &templates)?;
         // Once is enough, where several folders are checked.
         let template_errors = std::mem::take(&mut template_errors);
-        folders.push(Folder { root, snapshot, loaded, tests, only, template_errors });
+        folders.push(Folder {
+            root,
+            snapshot,
+            loaded,
+            tests,
+            only,
+            template_errors,
+            knows_recipients: declared.recipients.is_some(),
+        });
     }
     Ok(folders)
 }
@@ -126,11 +138,13 @@ fn load(snapshot: &Snapshot, declared: &Declared, templates: &Templates) -> anyh
                     let at = |finding: &&Diagnostic| {
                         finding.span.is_some_and(|span| (span.line, span.column) == (case.place.line, case.place.column))
                     };
+                    let failed = failed.iter().find(at);
                     TestRun {
                         file: rule.card.file.clone(),
                         rule: rule.card.id.to_string(),
                         test: case.name.clone(),
-                        failure: failed.iter().find(at).map(|finding| finding.label.clone()),
+                        failure: failed.map(|finding| finding.label.clone()),
+                        help: failed.and_then(|finding| finding.help.clone()),
                         line: case.place.line,
                     }
                 }));

@@ -41,6 +41,9 @@ pub fn run(args: &TestArgs, global: &Global) -> anyhow::Result<Exit> {
             print(&format!("{state}  {}: {}\n", run.file, run.test))?;
             if let Some(failure) = &run.failure {
                 print(&format!("      line {}: {failure}\n", run.line))?;
+                if let Some(help) = &run.help {
+                    print(&format!("      {help}\n"))?;
+                }
             }
         }
     }

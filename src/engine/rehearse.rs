@@ -35,6 +35,9 @@ use crate::{
 /// Renders a message's text for a cleared reader, for `body_has` and `body_lacks`.
 pub type Body<'a> = &'a (dyn Fn(&Message) -> String + Sync);
 
+/// Of the events of a failed test at most so much is shown.
+const LONGEST_EVENTS: usize = 1_000;
+
 /// Runs the tests of one rule after the other.
 pub struct Rehearser<'a> {
     body: Body<'a>,
@@ -58,13 +61,15 @@ impl<'a> Rehearser<'a> {
         // What one rule left behind is nothing to the next.
         let mut rehearsal = Rehearsal { by: self, rule, ids: Ids::seeded(0) };
         let failed = rule.cases.iter().filter_map(|case| {
-            let failure = match rehearsal.play(case) {
-                Ok(played) => played.against(&case.expect, rehearsal.by.body),
-                Err(failure) => Some(failure),
+            let (failure, help) = match rehearsal.play(case) {
+                Ok(played) => (played.against(&case.expect, rehearsal.by.body)?, Some(played.told())),
+                Err(failure) => (failure, None),
             };
-            failure.map(|failure| {
-                Diagnostic::error(codes::TEST_FAILED, &rule.card.file, case.place, 1, format!("test `{}` fails", case.name))
-                    .label(failure)
+            let message = format!("test `{}` fails", case.name);
+            let finding = Diagnostic::error(codes::TEST_FAILED, &rule.card.file, case.place, 1, message).label(failure);
+            Some(match help {
+                Some(help) => finding.help(help),
+                None => finding,
             })
         });
         failed.collect()
@@ -82,6 +87,8 @@ struct Rehearsal<'a, 'r> {
 struct Played {
     /// Of each alert that started a message: when, since the start, and the message.
     first: Vec<(Span, Message)>,
+    /// The events, each as its topic and fields.
+    events: Vec<String>,
     undecided: Vec<String>,
 }
 
@@ -104,6 +111,7 @@ impl Rehearsal<'_, '_> {
         let mut messages: Vec<Message> = Vec::new();
         for (index, step) in steps.iter().enumerate() {
             let event = Event { seq: Seq(index as u64 + 1), element: self.element(case, step)? };
+            played.events.push(format!("{} {}", event.topic, Value::Map(event.body.clone()).json()));
             let covered = card.on.contains(&event.topic);
             let verdict = covered
                 .then(|| {
@@ -192,6 +200,14 @@ fn reframed(element: Element) -> String {
 }
 
 impl Played {
+    /// What was judged and what came of it, for whoever looks for the reason.
+    fn told(&self) -> String {
+        let judged: String = self.events.join("; ").chars().take(LONGEST_EVENTS).collect();
+        let alerts: Vec<String> = self.first.iter().map(|(_, message)| format!("`{}`", message.subject)).collect();
+        let alerts = if alerts.is_empty() { "no alert".to_owned() } else { alerts.join(", ") };
+        format!("judged: {judged}; what came of it: {alerts}")
+    }
+
     /// The first way in which it differs from the expectation, in words.
     fn against(&self, expect: &Expect, body: Body<'_>) -> Option<String> {
         if let Some(undecided) = self.undecided.first() {

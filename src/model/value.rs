@@ -233,15 +233,29 @@ impl<'de> Deserialize<'de> for Map {
     }
 }
 
+/// So many members most objects of the feed have at most.
+const USUAL: usize = 8;
+
 /// A name, read without a text of its own.
 struct InLine(Name);
 
 impl<'de> Deserialize<'de> for InLine {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Text(name) => Ok(Self(name)),
-            _ => Err(serde::de::Error::custom("expected a name")),
-        }
+        deserializer.deserialize_str(InLineVisitor)
+    }
+}
+
+struct InLineVisitor;
+
+impl Visitor<'_> for InLineVisitor {
+    type Value = InLine;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<InLine, E> {
+        Ok(InLine(name.into()))
     }
 }
 
@@ -302,7 +316,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut map = Vec::new();
+        let mut map = Vec::with_capacity(USUAL);
         while let Some((InLine(name), value)) = members.next_entry()? {
             map.push((name, value));
         }

@@ -26,8 +26,6 @@ const ENTRIES: &[&str] = &[
     "title",
     "on",
     "where",
-    "count",
-    "expect",
     "severity",
     "send_to",
     "quiet",
@@ -41,6 +39,9 @@ const ENTRIES: &[&str] = &[
     "basis",
     "settings",
 ];
+
+/// Entries that a later version has.
+const LATER: &[&str] = &["count", "expect"];
 
 /// What a card gives.
 #[derive(Clone, Debug)]
@@ -67,13 +68,13 @@ pub fn read(
         reader.wrong(literal, "the card is a map", "const RULE = #{ id: …, title: …, on: […], severity: …, send_to: […] };");
         return None;
     }
-    reader.known_entries(literal, ENTRIES, "the card");
+    reader.known_entries(literal, ENTRIES, LATER, "the card");
     let id = reader.required(literal, "id").and_then(|entry| reader.id(entry));
     let title = reader.required(literal, "title").and_then(|entry| reader.line(entry));
     let on = reader.required(literal, "on").map(|entry| reader.topics(entry, declared)).unwrap_or_default();
     let severity = reader.required(literal, "severity").and_then(|entry| reader.severity(&entry.value));
     let send_to = reader.required(literal, "send_to").map(|entry| reader.recipients(&entry.value, declared)).unwrap_or_default();
-    for (name, what) in [("count", "counting within a window"), ("expect", "waiting for what fails to happen")] {
+    for (name, what) in LATER.iter().zip(["counting within a window", "waiting for what fails to happen"]) {
         if let Some(entry) = literal.get(name) {
             reader.later(entry.place, &format!("`{name}`, {what}, comes with a later version of redflag"));
         }
@@ -177,11 +178,11 @@ impl Reader<'_, '_> {
         self.out.push(finding.help("until then, a rule sees one event at a time"));
     }
 
-    /// Refuses entries that are not among `names`.
-    pub fn known_entries(&mut self, literal: &Literal, names: &[&str], of: &str) {
+    /// Refuses entries that are neither among `names` nor among `unlisted`, which are not proposed.
+    pub fn known_entries(&mut self, literal: &Literal, names: &[&str], unlisted: &[&str], of: &str) {
         let Node::Map(entries) = &literal.node else { return };
         for entry in entries {
-            if !names.contains(&entry.name.as_str()) {
+            if !names.iter().chain(unlisted).any(|name| *name == entry.name) {
                 let label = did_you_mean(&entry.name, names.iter().copied(), "not known here");
                 let finding = self.source.error(codes::UNKNOWN_ENTRY, entry.place, format!("{of} has no entry `{}`", entry.name));
                 self.out.push(finding.label(label).help(format!("it has: {}", names.join(", "))));
@@ -419,7 +420,7 @@ impl Reader<'_, '_> {
             self.wrong(table, "`quiet` is a map with `same` and `within`", EXAMPLE);
             return None;
         }
-        self.known_entries(table, &["same", "within"], "`quiet`");
+        self.known_entries(table, &["same", "within"], &[], "`quiet`");
         for name in ["same", "within"] {
             if table.get(name).is_none() {
                 let finding = self.source.error(codes::ENTRY_MISSING, table.place, format!("`quiet` lacks `{name}`"));

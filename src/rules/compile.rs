@@ -21,10 +21,10 @@ use super::{
     rule::{CompiledRule, Script},
     sandbox,
     set::{Declared, Module, Modules},
-    source::{Source, did_you_mean},
+    source::{Source, did_you_mean, proposal},
     syntax,
 };
-use crate::model::{hash::Digest, names::TopicName};
+use crate::model::{card::Stage, hash::Digest, names::TopicName};
 
 /// The functions that redflag calls; all take `(event, settings)`.
 pub const ENTRY_POINTS: [&str; 5] = ["when", "severity", "subject", "details", "send_to"];
@@ -156,10 +156,19 @@ impl Compiler {
         let functions = functions(source, &ast)?;
         lint::check(&world, &functions, true, &mut findings);
 
-        let (errors, warnings): (Vec<_>, Vec<_>) = sorted(findings).into_iter().partition(Diagnostic::is_error);
+        let (errors, mut warnings): (Vec<_>, Vec<_>) = sorted(findings).into_iter().partition(Diagnostic::is_error);
         let Some(parts) = parts.filter(|_| errors.is_empty()) else {
             return Err(errors.into_iter().chain(warnings).collect());
         };
+        let is_live = parts.card.stage == Stage::Live;
+        if is_live && parts.card.header.what.is_empty() && warnings.iter().all(|finding| finding.code != codes::NO_HEADER) {
+            let finding = source.warning(codes::NO_HEADER, Place { line: 1, column: 1 }, "the file has no header");
+            warnings.push(
+                finding
+                    .label("begin with `//!` lines: what happened, `Why:` and `Do:`")
+                    .help("whoever gets the alert reads the header; without it the mail has only the title"),
+            );
+        }
         let has = |name: &str| functions.iter().any(|function| function.name == name);
         let [when, severity, subject, details, send_to] = ENTRY_POINTS.map(has);
         let script = (!functions.is_empty()).then(|| Script {
@@ -357,6 +366,9 @@ fn top_level(source: Source<'_>, ast: &AST, module: bool, out: &mut Vec<Diagnost
             }
             _ => {
                 let help = match statement {
+                    Stmt::Var(variable, ..) if let Some(meant) = proposal(&variable.0.name, ["RULE", "TESTS"]) => {
+                        if meant == "RULE" { "did you mean `const RULE`?" } else { "did you mean `const TESTS`?" }
+                    }
                     Stmt::Var(..) => {
                         "functions can't see it: put values into `settings` on the card, functions get them handed in"
                     }

@@ -3,7 +3,7 @@
 use super::{
     condition::{FieldCheck, Fields, Path},
     set::Declared,
-    source::proposal,
+    source::{enumerate, proposal},
 };
 use crate::model::topic::{self, COMMON, Field, Kind, Topic};
 
@@ -98,6 +98,22 @@ pub struct Missing {
     pub proposal: Option<String>,
     /// Another topic of the rule knows it.
     pub elsewhere: bool,
+}
+
+impl Missing {
+    /// What the topic has instead, and which topics have it; none for a topic of the configuration's own.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let fields = topic::find(&self.topic)?.fields.iter().filter(|field| !field.secret).map(|field| field.name);
+        let has: Vec<&str> =
+            topic::KNOWN.iter().filter(|topic| topic.field(&self.name).is_some()).map(|topic| topic.name).collect();
+        let elsewhere = match has.len() {
+            0 => String::new(),
+            1 => format!("; {} has `{}`", has[0], self.name),
+            _ => format!("; {} have `{}`", enumerate(has), self.name),
+        };
+        Some(format!("it has {}{elsewhere}", enumerate(fields)))
+    }
 }
 
 impl OneTopic<'_> {

@@ -11,7 +11,7 @@ use super::{
     fields::{TopicFields, steps as steps_of},
     literal::{Entry, Literal, Node, Place},
     set::Declared,
-    source::{Source, did_you_mean},
+    source::{Source, did_you_mean, enumerate},
 };
 use crate::model::{
     names::TopicName,
@@ -114,7 +114,12 @@ impl Reader<'_, '_> {
             self.wrong(literal, "a test is a map", "#{ name: \"…\", like: \"…\", expect: #{ alerts: 1 } }");
             return None;
         }
-        self.known_entries(literal, &["name", "like", "set", "unset", "lists", "settings", "feed", "wait", "expect"], "a test");
+        self.known_entries(
+            literal,
+            &["name", "like", "set", "unset", "lists", "settings", "feed", "wait", "expect"],
+            &[],
+            "a test",
+        );
         let mut complete = true;
         for name in ["name", "expect"] {
             if literal.get(name).is_none() {
@@ -205,7 +210,7 @@ impl Reader<'_, '_> {
                 self.wrong(item, "an event of `feed` is a map", EXAMPLE);
                 continue;
             }
-            self.known_entries(item, &["at", "like", "set", "unset", "late"], "an event of `feed`");
+            self.known_entries(item, &["at", "like", "set", "unset", "late"], &[], "an event of `feed`");
             let Some(at) = item.get("at") else {
                 self.error(codes::ENTRY_MISSING, item.place, "the event of `feed` lacks `at`", "add `at: \"0h\"` here");
                 continue;
@@ -236,7 +241,7 @@ impl Reader<'_, '_> {
             self.wrong(table, "`expect` is a map", "expect: #{ alerts: 1 }");
             return None;
         };
-        self.known_entries(table, NAMES, "`expect`");
+        self.known_entries(table, NAMES, &[], "`expect`");
         if members.is_empty() {
             self.error(codes::WRONG_VALUE, table.place, "`expect` expects nothing", "say `alerts: 1` or `alerts: 0`");
         }
@@ -339,6 +344,6 @@ fn unfit(kind: Kind, value: &Value) -> Option<(&'static str, String)> {
 #[must_use]
 pub fn unknown_sample(source: Source<'_>, case: &Case, name: &str, samples: &[&str]) -> Diagnostic {
     let place = source.find_word(name, case.place).unwrap_or(case.place);
-    let label = did_you_mean(name, samples.iter().copied(), "no such sample");
+    let label = did_you_mean(name, samples.iter().copied(), &format!("there are {}", enumerate(samples.iter().copied())));
     source.error(codes::TEST_FAILED, place, format!("there is no sample `{name}`")).label(label)
 }

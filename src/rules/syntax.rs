@@ -48,6 +48,17 @@ pub fn translate(source: Source<'_>, error: &ParseError) -> Diagnostic {
             .label(format!("its `{bracket}` is missing"));
     }
 
+    // A function or the card that begins within an open bracket: the bracket is what is wrong.
+    if matches!(word, "fn" | "const")
+        && matches!(kind, Kind::MissingToken(..) | Kind::WrongFnDefinition | Kind::Reserved(_) | Kind::BadInput(_))
+        && let Some((bracket, open)) = source.unclosed()
+        && open.line < place.line
+    {
+        return source
+            .error(codes::SYNTAX, open, format!("this bracket is still open where `{word}` begins in line {}", place.line))
+            .label(format!("its `{bracket}` is missing"));
+    }
+
     if let Some(finding) = habit(source, place, word) {
         return finding;
     }
@@ -170,6 +181,9 @@ fn single_equals(source: Source<'_>, place: Place) -> Diagnostic {
 }
 
 fn reserved(source: Source<'_>, place: Place, name: &str) -> Diagnostic {
+    if name == "#" {
+        return source.error(codes::SYNTAX, place, "`#` begins no comment in rules").label("write `//`");
+    }
     let finding = source.error(codes::RESERVED_WORD, place, format!("`{name}` is a word of the language"));
     if source.rest(place).trim_start_matches(name).trim_start().starts_with(':') {
         return finding.label(format!("write it in quotes: \"{name}\""));
@@ -238,11 +252,18 @@ fn missing(source: Source<'_>, place: Place, token: &str) -> Diagnostic {
         }
     }
     let found = if word.is_empty() { "the end of the file".to_owned() } else { format!("`{word}`") };
-    source.error(codes::SYNTAX, hole, format!("{what}, `{token}`, is missing before {found}")).label(if hole == place {
+    let finding = source.error(codes::SYNTAX, hole, format!("{what}, `{token}`, is missing before {found}"));
+    let finding = finding.label(if hole == place {
         format!("expected `{token}` before this")
     } else {
         format!("expected `{token}` behind this")
-    })
+    });
+    match source.unclosed() {
+        Some((bracket, open)) if token.starts_with(bracket) && open.line < hole.line => {
+            finding.help(format!("what opens in line {}, or something inside it, is never closed", open.line))
+        }
+        _ => finding,
+    }
 }
 
 fn last_word(text: &str) -> &str {

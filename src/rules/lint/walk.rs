@@ -405,9 +405,11 @@ impl<'w, 'a, 'o> Walker<'w, 'a, 'o> {
             self.out.push(finding.help(format!("ask for the topic first: event.topic != \"{}\" && …", missing.topic)));
             return;
         }
-        let label =
-            missing.proposal.as_deref().map_or_else(|| "no such field".to_owned(), |name| format!("did you mean `{name}`?"));
-        self.out.push(source.error(codes::UNKNOWN_FIELD, place, message).label(label));
+        let finding = source.error(codes::UNKNOWN_FIELD, place, message);
+        self.out.push(match missing.proposal.as_deref() {
+            Some(name) => finding.label(format!("did you mean `{name}`?")),
+            None => Diagnostic { help: missing.help(), ..finding.label("no such field") },
+        });
     }
 }
 

@@ -12,7 +12,7 @@ const TESTS = [
 
 fn rule(id: &str) -> String {
     format!(
-        "const RULE = #{{ id: \"{id}\", title: \"Sample {id}\", on: [\"identResult\"], severity: \"high\", send_to: [\"mlro\"] }};\n{TESTS}"
+        "//! A sample.\nconst RULE = #{{ id: \"{id}\", title: \"Sample {id}\", on: [\"identResult\"], severity: \"high\", send_to: [\"mlro\"] }};\n{TESTS}"
     )
 }
 
