@@ -29,7 +29,7 @@ mod tests;
 pub enum Taken {
     /// To be journaled; its origin is set.
     Append,
-    /// To be journaled. The window has no copy of it: if the time before it has, it may be one that was judged already
+    /// To be journaled. The window has no copy of it that is left: if the time before it has one, it may be that, which was judged already
     /// ([`Reconciler::mark_repeat`]).
     AppendUnlessKnown,
     /// The journal has it: counted, nothing else.
@@ -166,7 +166,8 @@ impl Reconciler {
         }
         tally.live += 1;
         self.stats.live += 1;
-        if may_answer && tally.journaled() == 0 { Taken::AppendUnlessKnown } else { Taken::Append }
+        // Of equal ones within the window and before it the answer may bring both.
+        if may_answer { Taken::AppendUnlessKnown } else { Taken::Append }
     }
 
     /// The journal has the element from before the window: it may be one that was judged already.

@@ -122,11 +122,12 @@ fn a_frame_of_a_topic_that_was_not_asked_for_is_live() {
 }
 
 #[test]
-fn only_a_surplus_without_a_copy_in_the_window_is_looked_for_before_it() {
-    for wrapped in [true, false] {
+fn a_surplus_is_looked_for_before_the_window_unless_an_array_has_a_copy_of_it_within() {
+    // Ordinary frames are in doubt: of two equal ones the second may be what was judged before the window.
+    for (wrapped, second) in [(true, Taken::Append), (false, Taken::AppendUnlessKnown)] {
         let mut request = open(&[(1, 1)], &[]);
         let taken = [1, 1, 2].map(|content| request.take(&mut element(content, "identResult"), wrapped));
-        assert_eq!(taken, [Taken::AlreadyHad, Taken::Append, Taken::AppendUnlessKnown], "wrapped: {wrapped}");
+        assert_eq!(taken, [Taken::AlreadyHad, second, Taken::AppendUnlessKnown], "wrapped: {wrapped}");
         let mut known = element(2, "identResult");
         request.mark_repeat(&mut known);
         assert!(known.maybe_repeat);
