@@ -5,7 +5,7 @@
 //!
 //! [`watch`] says "something may have changed", debounced; it never says what. Who is told reads a snapshot and compares digests. The
 //! kernel's word is taken where it comes, and never relied upon: overflowing queues, network shares and folders that are swapped or
-//! made again are found by comparing metadata every few seconds, and whatever metadata hides by comparing contents every minute.
+//! made again are found by comparing metadata every other second, and whatever metadata hides by comparing contents every minute.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,8 +33,9 @@ pub const LIST_CAP: u64 = 64 * 1024 * 1024;
 const DEPTH: usize = 8;
 /// Files and folders looked at.
 const ENTRIES: usize = 20_000;
-/// How often metadata is compared behind the kernel's back, and where the kernel is not asked.
-const SLOW_CHECK: Duration = Duration::from_secs(5);
+/// How often metadata is compared behind the kernel's back, and where the kernel is not asked. With the time until it is quiet, what is wrong
+/// with a folder that was swapped is told within five seconds.
+const SLOW_CHECK: Duration = Duration::from_secs(2);
 const POLL_CHECK: Duration = Duration::from_secs(1);
 /// How often contents are compared: metadata can be forged or too coarse.
 const FULL_CHECK: Duration = Duration::from_mins(1);

@@ -221,6 +221,18 @@ async fn a_folder_that_is_removed_and_made_again_is_watched_again() {
 }
 
 #[tokio::test]
+async fn a_folder_in_the_place_of_another_is_noticed_well_within_five_seconds() {
+    let directory = folder(&[("rules/a.rhai", "1")]);
+    let root = directory.path().join("rules");
+    let mut watched = Watched::start(&root, Watch::Notify).await;
+    // The kernel tells of the folder that went, not of the one that came.
+    fs::rename(&root, directory.path().join("aside")).unwrap();
+    fs::create_dir(&root).unwrap();
+    tokio::time::timeout(Duration::from_secs(4), watched.expect("the swap")).await.expect("it is noticed too late");
+    watched.end().await;
+}
+
+#[tokio::test]
 async fn a_folder_that_is_a_swapped_link_is_watched_again() {
     let directory = folder(&[("v1/a.rhai", "1"), ("v2/a.rhai", "2")]);
     let root = directory.path().join("rules");

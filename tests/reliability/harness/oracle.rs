@@ -123,7 +123,7 @@ impl Oracle {
             judgement.events += 1;
         }
         let idents: BTreeSet<String> = self.elements().iter().map(|element| text(element, "identId")).collect();
-        let mut after = Seq(0);
+        let (mut after, mut again) = (Seq(0), Vec::new());
         loop {
             let events = reader.events_after(after, 1_000)?;
             let Some(last) = events.last() else { break };
@@ -132,7 +132,13 @@ impl Oracle {
                 // Equal as JSON text: names in their order, numbers as they were spelled.
                 let raw: Json = serde_json::from_str(&event.raw)?;
                 match sent.get_mut(&raw.to_string()) {
-                    Some(count) => *count -= 1,
+                    Some(count) => {
+                        *count -= 1;
+                        if *count < 0 {
+                            let mark = if event.maybe_repeat { "marked" } else { "not marked" };
+                            again.push(format!("event {} in the journal, {} and {mark}", event.seq, event.origin.as_str()));
+                        }
+                    }
                     None if idents.contains(&text(&raw, "identId")) => {
                         judgement.altered.push(format!("event {} in the journal", event.seq));
                     }
@@ -140,13 +146,10 @@ impl Oracle {
                 }
             }
         }
-        for (element, count) in sent {
-            let ident = serde_json::from_str(&element).map(|element| text(&element, "identId")).unwrap_or(element);
-            if count > 0 {
-                judgement.lost.push(format!("{ident} in the journal"));
-            } else if count < 0 {
-                judgement.invented.push(format!("{ident} in the journal, {} too often", -count));
-            }
+        judgement.invented.extend(again);
+        for (element, _) in sent.iter().filter(|(_, count)| **count > 0) {
+            let ident = serde_json::from_str(element).map_or_else(|_| element.clone(), |element| text(&element, "identId"));
+            judgement.lost.push(format!("{ident} in the journal"));
         }
         Ok(())
     }
