@@ -18,9 +18,6 @@ fn main() -> ExitCode {
     };
     match cli::run(command, &global) {
         Ok(exit) => exit.into(),
-        Err(error) => {
-            cli::talk(&format!("redflag: {}", engine::chain(error.as_ref())));
-            cli::exit_of(&error).into()
-        }
+        Err(error) => cli::failed(&error, &global).into(),
     }
 }

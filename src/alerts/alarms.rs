@@ -93,7 +93,12 @@ impl Alarms {
             held_back = told.held_back;
         }
         self.remember(alarm.key.clone(), now);
-        self.write(alarm, held_back, routes, now, ids, effects);
+        let note = match held_back {
+            0 => None,
+            1 => Some("One more was held back since the last was told.".to_owned()),
+            more => Some(format!("{more} more were held back since the last was told.")),
+        };
+        self.write(alarm, held_back, note, routes, now, ids, effects);
         true
     }
 
@@ -108,16 +113,28 @@ impl Alarms {
             if let Some(latest) = told.latest.take() {
                 let more = if held_back == 1 { "once more".to_owned() } else { format!("{held_back} more times") };
                 let alarm = Alarm { subject: format!("{more}: {}", latest.subject), ..latest };
-                self.write(&alarm, held_back, routes, now, ids, effects);
+                // What it is about is the same; what it says need not be.
+                let note = match held_back {
+                    1 => "It was held back, since one was told shortly before.".to_owned(),
+                    _ => format!("This is the last of {held_back} that were held back; what the others say may differ from it."),
+                };
+                self.write(&alarm, held_back, Some(note), routes, now, ids, effects);
             }
         }
     }
 
-    fn write(&self, alarm: &Alarm, held_back: u64, routes: &Routes, now: Timestamp, ids: &mut Ids, effects: &mut Effects) {
-        let mut notes = alarm.notes.clone();
-        if held_back > 0 {
-            notes.push(format!("The same was held back {held_back} times since it was last told."));
-        }
+    #[expect(clippy::too_many_arguments, reason = "two call sites; a struct would only rename them")]
+    fn write(
+        &self,
+        alarm: &Alarm,
+        held_back: u64,
+        note: Option<String>,
+        routes: &Routes,
+        now: Timestamp,
+        ids: &mut Ids,
+        effects: &mut Effects,
+    ) {
+        let notes = alarm.notes.iter().cloned().chain(note).collect();
         let names: Vec<String> = self.operators.iter().chain(&alarm.also).cloned().collect();
         let (mut channels, _) = routes.resolve(&names);
         if let Some(broken) = &alarm.broken {
@@ -208,7 +225,7 @@ mod tests {
         let mut effects = Effects::default();
         let now = Timestamp::from_timestamp(1_700_003_600, 0).unwrap();
         assert!(alarms.raise(&alarm, &routes(&[]), now, &mut Ids::seeded(1), &mut effects));
-        assert_eq!(effects.messages[0].notes, ["The same was held back 2 times since it was last told."]);
+        assert_eq!(effects.messages[0].notes, ["2 more were held back since the last was told."]);
     }
     #[test]
     fn what_was_held_back_is_told_when_the_hour_is_over_or_redflag_stops() {
@@ -221,10 +238,15 @@ mod tests {
             let mut effects = Effects::default();
             let now = Timestamp::from_timestamp(1_700_000_000 + seconds, 0).unwrap();
             alarms.end_due(all, &routes(&[]), now, &mut Ids::seeded(1), &mut effects);
-            effects.messages.into_iter().map(|message| message.subject).collect::<Vec<_>>()
+            effects
+                .messages
+                .into_iter()
+                .map(|message| format!("{}: {}", message.subject, message.notes.join(" ")))
+                .collect::<Vec<_>>()
         };
         assert!(end(false, 3_599).is_empty());
-        assert_eq!(end(false, 3_600), ["2 more times: event 3"]);
+        let last = "This is the last of 2 that were held back; what the others say may differ from it.";
+        assert_eq!(end(false, 3_600), [format!("2 more times: event 3: {last}")]);
         assert!(end(false, 9_999).is_empty(), "told once");
         assert!(end(true, 9_999).is_empty());
         told(&mut alarms, &[], &alarm("event 4"), 3_700);

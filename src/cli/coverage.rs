@@ -43,7 +43,8 @@ fn page(coverage: &Coverage, zone: Tz) -> String {
             local(hour.hour, zone),
             hour.feed.to_string(),
             or_dash(hour.topic.as_ref().map(ToString::to_string)),
-            hour.received.to_string(),
+            or_dash(hour.topic.is_none().then(|| hour.received.to_string())),
+            or_dash(hour.topic.is_some().then(|| hour.received.to_string())),
             hour.already_had.to_string(),
             hour.journaled.to_string(),
             hour.quarantined.to_string(),
@@ -55,11 +56,13 @@ fn page(coverage: &Coverage, zone: Tz) -> String {
             hour.asked_again.to_string(),
         ]
     });
+    let hour = format!("hour ({zone})");
     let header = [
-        "hour",
+        &*hour,
         "feed",
         "topic",
-        "received",
+        "frames",
+        "entries",
         "had",
         "journaled",
         "set aside",

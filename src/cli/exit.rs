@@ -47,6 +47,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
                 ServiceError::Channel { .. }
                     | ServiceError::Feed { .. }
                     | ServiceError::Password { .. }
+                    | ServiceError::Several(_)
                     | ServiceError::Templates(_)
                     | ServiceError::Rules(ReloadError::Folder { .. })
             )

@@ -33,6 +33,7 @@ pub use exit::{Exit, exit_of};
 
 use crate::{
     config::{LoadedConfig, Lookup},
+    engine,
     telemetry::log,
 };
 
@@ -225,6 +226,18 @@ fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit
     let exit = runtime.block_on(work);
     // A read of standard input that nobody answers can't be cancelled; the work itself is over and on disk.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit
+}
+
+/// Says what went wrong: to people, and to whatever reads `--format json`.
+#[must_use]
+pub fn failed(error: &anyhow::Error, global: &Global) -> Exit {
+    let (text, exit) = (engine::chain(error.as_ref()), exit_of(error));
+    talk(&format!("redflag: {text}"));
+    if global.is_json() {
+        // Nobody may be reading; the exit code says it as well.
+        let _ = print(&format!("{}\n", serde_json::json!({ "error": text, "exit": exit as u8 })));
+    }
     exit
 }
 

@@ -19,8 +19,14 @@ pub enum OutboxCommand {
     /// List what is owed and what was given up, newest first
     List(ListArgs),
     /// Send again what was given up, or at once what waits
+    #[command(
+        override_usage = "redflag outbox retry [OPTIONS] <DELIVERY>...\n       redflag outbox retry [OPTIONS] --dead [--channel <NAME>]"
+    )]
     Retry(RetryArgs),
     /// Give deliveries up for good: nobody is told by them
+    #[command(
+        override_usage = "redflag outbox drop --note <TEXT> <DELIVERY>...\n       redflag outbox drop --note <TEXT> --dead [--channel <NAME>]"
+    )]
     Drop(DropArgs),
 }
 

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     alerts::Alarm,
-    config::{self, Config},
-    engine::{self, Origin, Running, reload::Report},
+    config::{self, Config, ConfigError, Problem},
+    engine::{self, Origin, Running, ServiceError, reload::Report},
     model::{severity::Severity, turn::Kept},
     store::SqliteStore,
 };
@@ -27,7 +27,7 @@ pub async fn run(_: &RunArgs, global: &Global) -> anyhow::Result<Exit> {
     let ended = serve(global).await;
     if let Err(error) = &ended {
         // `systemctl status` shows it beside the exit code.
-        tell(&[NotifyState::Stopping, NotifyState::Status(&engine::chain(error.as_ref()))]);
+        tell(&[NotifyState::Stopping, NotifyState::Status(&reasons(error).join("; "))]);
     }
     ended
 }
@@ -81,7 +81,7 @@ async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            let origin = Origin { texts: loaded.texts, alarms: Vec::new(), lasting: true };
+            let origin = Origin { texts: loaded.texts, lasting: true, ..Origin::default() };
             match engine::start_from(&loaded.config, origin).await.map_err(anyhow::Error::from) {
                 Ok(running) => return Ok((loaded.config, running)),
                 Err(error) if exit_of(&error) == Exit::Config => error,
@@ -91,15 +91,27 @@ async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
         Err(error) => error,
     };
     let Some(config) = last_good(global) else { return Err(refused) };
-    let why = engine::chain(refused.as_ref());
-    tracing::error!(why, "the configuration can't be used: redflag runs on its last good one");
-    let mut alarm = Alarm::new("configuration", Severity::High, "The configuration can't be used; the last good one is in force");
-    for line in why.lines().map(str::trim).filter(|line| !line.is_empty()).take(20) {
-        alarm = alarm.note(line);
+    let reasons = reasons(&refused);
+    tracing::error!(problems = reasons.len(), "the configuration can't be used: redflag runs on its last good one");
+    for reason in &reasons {
+        tracing::error!("the configuration can't be used: {reason}");
     }
-    let alarm = alarm
-        .note("Nothing of what was changed since is in force. `redflag config show` tells what is wrong; mend it and restart.");
-    let origin = Origin { texts: Vec::new(), alarms: vec![alarm], lasting: true };
+    let mut alarm = Alarm::new("configuration", Severity::High, "The configuration can't be used; the last good one is in force");
+    for reason in reasons.iter().take(NAMED) {
+        alarm = alarm.note(reason);
+    }
+    if reasons.len() > NAMED {
+        alarm = alarm.note(format!("There are {} more.", reasons.len() - NAMED));
+    }
+    let alarm = alarm.note(
+        "Nothing of what was changed since is in force. `redflag config show` tells what is wrong, the log which secret can't be read; mend it and restart.",
+    );
+    let finding = format!(
+        "runs on its last good configuration: the one in the files can't be used ({}), and nothing of it is in force; mend it and restart: {}",
+        counted(reasons.len(), "problem"),
+        reasons.first().map_or("", String::as_str)
+    );
+    let origin = Origin { texts: Vec::new(), alarms: vec![alarm], findings: vec![finding], lasting: true };
     match engine::start_from(&config, origin).await {
         Ok(running) => Ok((config, running)),
         Err(error) => {
@@ -107,6 +119,20 @@ async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
             Err(refused)
         }
     }
+}
+
+/// So many mistakes are named in one alarm.
+const NAMED: usize = 10;
+
+/// Each thing that is wrong, as a line of its own.
+fn reasons(error: &anyhow::Error) -> Vec<String> {
+    if let Some(ConfigError::Problems(problems)) = error.downcast_ref() {
+        return problems.iter().map(Problem::line).collect();
+    }
+    if let Some(ServiceError::Several(errors)) = error.downcast_ref() {
+        return errors.iter().map(|error| engine::chain(error)).collect();
+    }
+    vec![engine::chain(error.as_ref())]
 }
 
 /// What this configuration said when the service last started by it. It is in the store, wherever that may be.
@@ -136,7 +162,9 @@ async fn reload(running: &Running, config: &Config, global: &Global) {
         Ok(on_disk) if on_disk.config != *config => tracing::warn!("the configuration has changed; a restart puts it in force"),
         Ok(_) => {}
         Err(error) => {
-            tracing::error!(error = engine::chain(error.as_ref()), "the configuration can't be used: a restart would fail");
+            for reason in reasons(&error) {
+                tracing::error!("the configuration can't be used, a restart would fail: {reason}");
+            }
         }
     }
     // The log and the operators' alarms tell how it went.

@@ -31,6 +31,7 @@ const PATHS: &[&[&str]] = &[
     &["channels", "*", "password", "file"],
     &["channels", "*", "url", "file"],
     &["channels", "*", "secret", "file"],
+    &["heartbeat", "url", "file"],
 ];
 
 /// Values of one source, and the place of each.
@@ -235,13 +236,19 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())].split(|byte| *byte == b'\n').count()
 }
 
+/// Whether a path stands there.
+pub(super) fn is_path(at: &[String]) -> bool {
+    let fits = |path: &&&[&str]| {
+        path.len() == at.len() && path.iter().zip(at).all(|(expected, name)| *expected == "*" || expected == name)
+    };
+    PATHS.iter().any(|path| fits(&path))
+}
+
 /// Makes relative paths start in `folder`.
 fn anchor(dict: &mut Dict, folder: &Path, at: &mut Vec<String>) {
     for (name, value) in dict {
         at.push(name.clone());
-        let is_path = PATHS.iter().any(|path| {
-            path.len() == at.len() && path.iter().zip(at.iter()).all(|(expected, name)| *expected == "*" || expected == name)
-        });
+        let is_path = is_path(at);
         match value {
             Value::Dict(_, below) => anchor(below, folder, at),
             Value::String(_, text) if is_path && text != "-" && !text.is_empty() => {

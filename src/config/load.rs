@@ -16,12 +16,12 @@ use figment::{
 use super::{
     Config, Language,
     feeds::zone::ZoneName,
-    inspect::inspect,
+    inspect::{Found, inspect},
     layers::{Layer, PREFIX},
     problem::{ConfigError, Key, Origin, Problem},
     service::{RulesConfig, TemplatesConfig},
     shape::{self, Shape},
-    validate::validate,
+    validate::{self, validate},
 };
 
 /// Where to look. [`Lookup::system`] is what the commands use; tests give their own.
@@ -138,20 +138,24 @@ fn finish(mut merged: Merged, lookup: &Lookup) -> Result<LoadedConfig, ConfigErr
     if merged.files.is_empty() {
         return Err(ConfigError::NotFound { looked: lookup.places.clone() });
     }
-    merged.inspect(shape::root());
-    merged.done()?;
-    let config: Config = match Value::from(merged.values.clone()).deserialize() {
+    let (usable, guessed) = merged.inspect(shape::root());
+    let config: Config = match usable.deserialize() {
         Ok(config) => config,
         Err(error) => {
-            merged.problems.extend(error.into_iter().map(|error| Problem::at(error.path.clone(), error.kind.to_string())));
+            // With a mistake of form this may follow from it.
+            if merged.problems.is_empty() {
+                merged.problems.extend(error.into_iter().map(|error| Problem::at(error.path.clone(), error.kind.to_string())));
+            }
             return Err(merged.failed());
         }
     };
     let findings = validate(&config);
-    merged.problems.extend(findings.problems);
+    let follows = |problem: &Problem| guessed.iter().any(|key| problem.key.starts_with(key));
+    merged.problems.extend(findings.problems.into_iter().filter(|problem| !follows(problem)));
     merged.done()?;
+    let warnings = findings.warnings.into_iter().chain(validate::exposed(&config)).collect();
     let Merged { files, texts, provenance, .. } = merged;
-    Ok(LoadedConfig { config, files, texts, warnings: findings.warnings, provenance })
+    Ok(LoadedConfig { config, files, texts, warnings, provenance })
 }
 
 /// Loads where the store lies, whatever else is wrong.
@@ -286,8 +290,12 @@ impl Merged {
         self.done()
     }
 
-    fn inspect(&mut self, shape: &Shape) {
-        inspect(&Value::from(self.values.clone()), shape, &mut Key::new(), &mut self.problems);
+    /// Answers what can still be checked, and which of its keys stand in for others.
+    fn inspect(&mut self, shape: &Shape) -> (Value, Vec<Key>) {
+        let mut found = Found::default();
+        let usable = inspect(&Value::from(self.values.clone()), shape, &mut Key::new(), &mut found);
+        self.problems.append(&mut found.problems);
+        (usable.unwrap_or_else(|| Value::from(Dict::new())), found.guessed)
     }
 
     /// Fails with all problems so far, if there are any.

@@ -58,15 +58,28 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Problem {
+    /// As one line, for a log and an alarm.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let help = self.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("{}: {}{help}", self.place(), self.what).replace('\n', " ")
+    }
+
+    fn place(&self) -> String {
         let key = self.key.join(".");
         match (&self.origin, key.is_empty()) {
-            (Origin::Default, true) => f.write_str("configuration")?,
-            (Origin::Default, false) => f.write_str(&key)?,
-            (origin, true) => write!(f, "{origin}")?,
-            (origin, false) => write!(f, "{key} ({origin})")?,
+            (Origin::Default, true) => "configuration".to_owned(),
+            (Origin::Default, false) => key,
+            (origin, true) => origin.to_string(),
+            (origin, false) => format!("{key} ({origin})"),
         }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place())?;
         write!(f, "\n    {}", self.what)?;
         if let Some(help) = &self.help {
             write!(f, "\n    {help}")?;

@@ -21,9 +21,9 @@ pub enum Secret {
 /// A secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("credential `{0}` can't be read: $CREDENTIALS_DIRECTORY is not set (LoadCredential= in the unit sets it)")]
+    #[error("credential `{0}`: $CREDENTIALS_DIRECTORY is not set (LoadCredential= in the unit sets it)")]
     NoCredentialsDirectory(String),
-    #[error("the secret in {path} can't be read")]
+    #[error("{}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("the environment variable `{0}`, which should hold a secret, is not set")]
     Unset(String),

@@ -1,10 +1,10 @@
 //! The configuration in force as TOML, each value with where it comes from. Secrets show as their places.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use serde_json::{Map, Value as Json};
 
-use super::{Config, Key, Origin, Provenance};
+use super::{Config, Key, Origin, Provenance, layers};
 
 /// Column of the origins, where the value leaves room.
 const COLUMN: usize = 48;
@@ -33,7 +33,7 @@ fn table(table: &Map<String, Json>, at: &mut Key, provenance: &Provenance, text:
             origin => origin,
         };
         let width = COLUMN.max(line.chars().count());
-        let _ = writeln!(text, "{line:<width$}  # {origin}");
+        let _ = writeln!(text, "{line:<width$}  # {origin}{}", resolved(at, value));
         at.pop();
     }
     for (name, value) in table {
@@ -46,6 +46,13 @@ fn table(table: &Map<String, Json>, at: &mut Key, provenance: &Provenance, text:
         self::table(inner, at, provenance, text);
         at.pop();
     }
+}
+
+/// What a relative path comes to here.
+fn resolved(at: &Key, value: &Json) -> String {
+    let path = value.as_str().filter(|path| layers::is_path(at) && *path != "-").map(Path::new);
+    let whole = path.filter(|path| path.is_relative()).and_then(|path| std::path::absolute(path).ok());
+    whole.map_or_else(String::new, |whole| format!("; {}", whole.display()))
 }
 
 fn is_secret(table: &Map<String, Json>) -> bool {

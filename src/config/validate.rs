@@ -388,6 +388,23 @@ fn way(channel: &ChannelConfig) -> (&'static str, String) {
     }
 }
 
+/// Secrets in files that are not redflag's alone. Looks at the files' modes; what can't be looked at is told when it is read.
+#[must_use]
+pub fn exposed(config: &Config) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let warning = |(key, secret): (String, &Secret)| {
+        let Secret::File(path) = secret else { return None };
+        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        (mode & 0o007 != 0).then(|| {
+            let path = path.display();
+            format!(
+                "{key}: everybody on this machine may use {path} (mode {mode:04o}); chmod 600 {path}, owned by redflag's user"
+            )
+        })
+    };
+    secrets(config).into_iter().filter_map(warning).collect()
+}
+
 /// Every secret and its key.
 fn secrets(config: &Config) -> Vec<(String, &Secret)> {
     let mut found = Vec::new();

@@ -1,12 +1,13 @@
 //! Feeds that are away: a connection that stays lost is an alarm, a refused login is another, and the end of each is told as well.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     alerts::Alarm,
     model::{
         names::FeedName,
         severity::Severity,
+        signal::LastTry,
         time::{Span, Timestamp},
     },
 };
@@ -20,6 +21,8 @@ pub struct Absence {
     away: HashMap<FeedName, Away>,
     /// Logins that are refused; an unreachable provider in between changes nothing about that.
     refused: HashMap<FeedName, Timestamp>,
+    /// Why each try since has failed.
+    tries: BTreeMap<FeedName, LastTry>,
 }
 
 #[derive(Debug)]
@@ -30,7 +33,12 @@ struct Away {
 }
 
 impl Absence {
-    /// The connection is lost; further tries that fail change nothing but the reason.
+    #[must_use]
+    pub fn new(tries: BTreeMap<FeedName, LastTry>) -> Self {
+        Self { tries, ..Self::default() }
+    }
+
+    /// The connection is lost.
     pub fn lost(&mut self, feed: &FeedName, at: Timestamp, reason: &str) {
         let away = self.away.entry(feed.clone()).or_insert_with(|| Away { since: at, reason: String::new(), told: false });
         reason.clone_into(&mut away.reason);
@@ -46,7 +54,7 @@ impl Absence {
         Some(
             Alarm::new(key, Severity::Critical, format!("Feed {feed}: the provider refuses our login ({status})"))
                 .note("No events arrive until it is mended. redflag tries again after 30 s, 2, 10 and then every 30 minutes, so that the account is not locked.")
-                .note("Check user name and password with the provider. The password is read anew at each try; nothing has to be restarted."),
+                .note("Check user name and password with the provider. A password in a file is read anew at each try. A credential is copied when redflag starts: restart it once that is mended."),
         )
     }
 
@@ -54,10 +62,8 @@ impl Absence {
     pub fn connected(&mut self, feed: &FeedName, at: Timestamp) -> Vec<Alarm> {
         let login = self.refused.remove(feed).map(|since| {
             let key = format!("login works {feed} {at}");
-            Alarm::new(key, Severity::Info, format!("Feed {feed}: the login works again")).note(format!(
-                "It was refused for {} minutes. What was sent meanwhile is being asked for.",
-                (at - since).num_minutes()
-            ))
+            Alarm::new(key, Severity::Info, format!("Feed {feed}: the login works again"))
+                .note(format!("It was refused for {}. What was sent meanwhile is being asked for.", lasted(at - since)))
         });
         login.into_iter().chain(self.returned(feed, at)).collect()
     }
@@ -65,10 +71,10 @@ impl Absence {
     fn returned(&mut self, feed: &FeedName, at: Timestamp) -> Option<Alarm> {
         let away = self.away.remove(feed).filter(|away| away.told)?;
         let key = format!("back {feed} {at}");
-        Some(Alarm::new(key, Severity::Info, format!("Feed {feed} is connected again")).note(format!(
-            "It was away for {} minutes. What it sent meanwhile is being asked for.",
-            (at - away.since).num_minutes()
-        )))
+        Some(
+            Alarm::new(key, Severity::Info, format!("Feed {feed} is connected again"))
+                .note(format!("It was away for {}. What it sent meanwhile is being asked for.", lasted(at - away.since))),
+        )
     }
 
     /// Alarms about feeds that have been away for too long, each once.
@@ -77,11 +83,21 @@ impl Absence {
         long.map(|(feed, away)| {
             away.told = true;
             let key = format!("away {feed} {}", away.since);
+            let newest = self.tries.get(feed).and_then(LastTry::failure);
+            let reason = newest.as_ref().map_or(&away.reason, |failed| &failed.reason);
             Alarm::new(key, Severity::High, format!("Feed {feed} has been away for {PATIENCE}"))
-                .note(format!("The last try ended with: {}.", away.reason))
+                .note(format!("The last try ended with: {reason}."))
                 .note("No events arrive from it. redflag goes on trying, and asks for what was missed once it is back.")
         })
         .collect()
+    }
+}
+
+fn lasted(length: chrono::TimeDelta) -> String {
+    match length.num_minutes() {
+        ..1 => "less than a minute".to_owned(),
+        1 => "a minute".to_owned(),
+        minutes => format!("{minutes} minutes"),
     }
 }
 
@@ -110,6 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn the_alarm_says_what_the_last_try_ended_with() {
+        let feed = FeedName::new("concedus");
+        let last_try = LastTry::default();
+        let mut absence = Absence::new(BTreeMap::from([(feed.clone(), last_try.clone())]));
+        absence.lost(&feed, at(0), "the socket ended without a close");
+        last_try.failed("the token endpoint can't be reached", None);
+        assert_eq!(absence.due(at(10))[0].notes[0], "The last try ended with: the token endpoint can't be reached.");
+    }
+
+    #[test]
     fn a_short_break_is_nobody_s_business() {
         let feed = FeedName::new("concedus");
         let mut absence = Absence::default();
@@ -127,5 +153,18 @@ mod tests {
         assert!(absence.refused(&feed, at(200), 403).is_none());
         assert_eq!(subjects(absence.connected(&feed, at(205))), ["Feed concedus: the login works again"]);
         assert!(absence.refused(&feed, at(210), 401).is_some(), "another time is news");
+    }
+
+    #[test]
+    fn how_long_it_was_away_is_said_as_people_say_it() {
+        let feed = FeedName::new("concedus");
+        let mut absence = Absence::default();
+        let mut said = |minutes: i64| {
+            absence.refused(&feed, at(0), 401);
+            absence.connected(&feed, at(minutes)).remove(0).notes.remove(0)
+        };
+        assert_eq!(said(0), "It was refused for less than a minute. What was sent meanwhile is being asked for.");
+        assert_eq!(said(1), "It was refused for a minute. What was sent meanwhile is being asked for.");
+        assert_eq!(said(75), "It was refused for 75 minutes. What was sent meanwhile is being asked for.");
     }
 }

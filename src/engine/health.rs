@@ -4,6 +4,7 @@
 //! operators was given up without reaching anybody.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -16,7 +17,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    model::names::FeedName,
+    model::{
+        names::FeedName,
+        signal::LastTry,
+        time::{Clock, Span},
+    },
     telemetry::{Metrics, metrics::Feed},
 };
 
@@ -24,14 +29,16 @@ use crate::{
 #[derive(Clone)]
 pub struct Health {
     metrics: Arc<Metrics>,
-    feeds: Arc<[FeedName]>,
+    /// With why each is away, if it is.
+    feeds: Arc<BTreeMap<FeedName, LastTry>>,
+    clock: Arc<dyn Clock>,
     ready: Arc<AtomicBool>,
 }
 
 impl Health {
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, feeds: Arc<[FeedName]>) -> Self {
-        Self { metrics, feeds, ready: Arc::new(AtomicBool::new(false)) }
+    pub fn new(metrics: Arc<Metrics>, feeds: BTreeMap<FeedName, LastTry>, clock: Arc<dyn Clock>) -> Self {
+        Self { metrics, feeds: Arc::new(feeds), clock, ready: Arc::new(AtomicBool::new(false)) }
     }
 
     pub fn set_ready(&self, ready: bool) {
@@ -45,9 +52,9 @@ impl Health {
         if !self.ready.load(Ordering::SeqCst) {
             reasons.push("starting or stopping".to_owned());
         }
-        for feed in self.feeds.iter() {
+        for (feed, last_try) in self.feeds.iter() {
             if self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).get() == 0 {
-                reasons.push(format!("feed {feed} is not connected"));
+                reasons.push(format!("feed {feed} is not connected{}", self.why(last_try)));
             }
         }
         let dead = self.metrics.dead_alarms.get();
@@ -55,6 +62,16 @@ impl Health {
             reasons.push(format!("{dead} alarms reached no operator: see `redflag outbox list`"));
         }
         reasons
+    }
+
+    fn why(&self, last_try: &LastTry) -> String {
+        let Some(failed) = last_try.failure() else { return String::new() };
+        let next = match failed.next.map(|next| (next - self.clock.now()).num_seconds()) {
+            None => String::new(),
+            Some(seconds @ 1..) => format!("; the next try is in {}", Span::from_secs(seconds.unsigned_abs())),
+            Some(_) => "; it is tried again now".to_owned(),
+        };
+        format!(": {}{next}", failed.reason)
     }
 
     /// Serves until `stop`.
@@ -91,4 +108,38 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], health.metrics.page())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::time::{ManualClock, Timestamp};
+
+    #[test]
+    fn a_feed_that_is_away_says_why_and_when_it_is_tried_again() {
+        let clock = ManualClock::at(Timestamp::from_timestamp(1_700_000_000, 0).unwrap());
+        let last_try = LastTry::default();
+        let feeds = BTreeMap::from([(FeedName::new("concedus"), last_try.clone())]);
+        let metrics = Arc::new(Metrics::new());
+        let health = Health::new(Arc::clone(&metrics), feeds, Arc::new(clock.clone()));
+        health.set_ready(true);
+        let mut told = vec![health.reasons()];
+        last_try
+            .failed("the token endpoint refused the login with status 401", Some(clock.now() + chrono::TimeDelta::seconds(31)));
+        told.push(health.reasons());
+        clock.advance(Duration::from_secs(31));
+        told.push(health.reasons());
+        last_try.failed("No such file or directory (os error 2)", None);
+        told.push(health.reasons());
+        insta::assert_snapshot!(told.concat().join("\n"), @r"
+        feed concedus is not connected
+        feed concedus is not connected: the token endpoint refused the login with status 401; the next try is in 31s
+        feed concedus is not connected: the token endpoint refused the login with status 401; it is tried again now
+        feed concedus is not connected: No such file or directory (os error 2)
+        ");
+        metrics.connected.get_or_create(&Feed { feed: "concedus".to_owned() }).set(1);
+        assert!(health.reasons().is_empty());
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
         lookup::Narrowed,
         names::{FeedName, TopicName},
         severity::Severity,
-        signal::{Connection, Heard, Latest, Meter, Signal},
+        signal::{Connection, Heard, LastTry, Latest, Meter, Signal},
         time::{Clock, Timestamp},
         topic,
         turn::{Gap, Retried},
@@ -124,6 +124,12 @@ impl Intake {
     #[must_use]
     pub fn listening(self, rhythm: Rhythm) -> Self {
         Self { rhythm, ..self }
+    }
+
+    /// Whose tries to connect say why they fail.
+    #[must_use]
+    pub fn trying(self, tries: BTreeMap<FeedName, LastTry>) -> Self {
+        Self { absence: Absence::new(tries), ..self }
     }
 
     /// Alarms that fall due by the clock alone, or end with what has come.

@@ -24,6 +24,7 @@ mod senders;
 mod service;
 mod topics;
 mod warden;
+mod ways;
 
 pub use last_good::kept_configuration;
 pub use pipeline::BATCH;

@@ -568,7 +568,7 @@ impl Pipeline {
                 metrics.delivery_seconds.observe(latency.max(0.0));
             }
             Next::Retry { due_at } => {
-                tracing::warn!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, %due_at, detail = notice.detail, "a delivery did not go through; it is tried again");
+                tracing::warn!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, due_at = %due_at.format("%Y-%m-%d %H:%M:%S UTC"), detail = notice.detail, "a delivery did not go through; it is tried again");
             }
             Next::Dead => {
                 tracing::error!(channel = %notice.channel, message_id = %notice.message, attempt = notice.attempt, detail = notice.detail, "a delivery was given up");

@@ -9,7 +9,7 @@
 //! Pure: no clock, no store. [`Reconciler::open`] at `Signal::RequestOpened`, [`Reconciler::load`] before an element's hash is first seen,
 //! [`Reconciler::take`] for every element of that feed until `Signal::RequestClosed`, then [`Reconciler::close`].
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use crate::{
     model::{
@@ -49,6 +49,30 @@ pub struct ReconcileStats {
     pub ambiguous: u64,
     /// Appended and marked, since they were known from before the window.
     pub maybe_repeats: u64,
+}
+
+impl ReconcileStats {
+    /// Whether it brought anything that was not known, or may not have been.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        self.back_filled + self.ambiguous + self.maybe_repeats > 0
+    }
+}
+
+impl fmt::Display for ReconcileStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} were missed, {} were known", self.back_filled, self.had)?;
+        if self.live > 0 {
+            write!(f, ", {} came live meanwhile", self.live)?;
+        }
+        if self.ambiguous > 0 {
+            write!(f, ", {} may be either", self.ambiguous)?;
+        }
+        if self.maybe_repeats > 0 {
+            write!(f, ", {} marked as possible repeats", self.maybe_repeats)?;
+        }
+        Ok(())
+    }
 }
 
 /// The end of a request.

@@ -62,6 +62,8 @@ pub struct Report {
     pub diagnostics: Vec<Diagnostic>,
     /// Files that run as their last good version.
     pub stale: Vec<String>,
+    /// Files that were refused, and are not any more.
+    pub mended: Vec<String>,
     pub withdrawn: Vec<RuleId>,
     pub held_back: Option<String>,
     pub template_errors: Vec<String>,
@@ -108,6 +110,8 @@ pub enum ReloadError {
 pub struct Latest {
     pub generation: Arc<Generation>,
     lists: ListFiles,
+    /// Files with errors.
+    refused: BTreeSet<String>,
 }
 
 impl Reloader {
@@ -117,10 +121,13 @@ impl Reloader {
     /// # Errors
     /// When the folder can't be read or the set can't be kept.
     pub async fn first(&self, kept: Option<GenerationRecord>) -> Result<(Latest, Report), ReloadError> {
+        let hash = kept.as_ref().map(|kept| kept.hash);
         let before: Vec<RuleId> =
             kept.iter().flat_map(|kept| &kept.cards).filter(|card| card.stage.runs()).map(|card| card.id.clone()).collect();
-        let nothing = Latest { generation: self.live.load_full(), lists: Vec::new() };
+        let nothing = Latest { generation: self.live.load_full(), lists: Vec::new(), refused: BTreeSet::new() };
         let (latest, mut report) = self.load(nothing, kept, false).await?;
+        // Against what the last run judged by, and not against nothing.
+        report.changed = hash != Some(report.generation);
         report.withdrawn = before.into_iter().filter(|id| latest.generation.rule(id).is_none()).collect();
         Ok((latest, report))
     }
@@ -136,6 +143,10 @@ impl Reloader {
         let (templates, template_errors) = self.load_templates();
         let (loaded, lists) = self.load_rules(previous.clone(), kept, Arc::clone(&templates), confirm).await?;
         let Loaded { generation, diagnostics, stale, withdrawn, held_back } = loaded;
+        let refused: BTreeSet<String> =
+            diagnostics.iter().filter(|finding| finding.is_error()).map(|finding| finding.file.clone()).collect();
+        // One that is gone is withdrawn, not mended.
+        let mended = previous.refused.difference(&refused).filter(|file| self.rules.join(file).exists()).cloned().collect();
         let changed = generation.hash != previous.generation.hash;
         let generation = if changed { Arc::new(generation) } else { previous.generation };
         if changed {
@@ -163,12 +174,13 @@ impl Reloader {
             rules: running,
             diagnostics,
             stale: stale.into_iter().map(|stale| stale.file).collect(),
+            mended,
             withdrawn,
             held_back,
             template_errors,
             took: began.elapsed(),
         };
-        Ok((Latest { generation, lists }, report))
+        Ok((Latest { generation, lists, refused }, report))
     }
 
     fn load_templates(&self) -> (Arc<Templates>, Vec<String>) {
@@ -267,7 +279,11 @@ impl Reloader {
         control: &mpsc::Sender<Control>,
         answer: Option<oneshot::Sender<Report>>,
     ) {
-        tell(&report);
+        if report.changed || !report.is_good() || !report.mended.is_empty() {
+            tell(&report);
+        } else {
+            tracing::debug!("the folders were read again: nothing changes");
+        }
         let result = if report.is_good() { "good" } else { "partly refused" };
         self.metrics.reloads.get_or_create(&ResultLabel { result: result.to_owned() }).inc();
         if report.changed {
@@ -335,7 +351,7 @@ pub(super) fn revive(kept: GenerationRecord, declared: &Declared) -> Latest {
     let files: BTreeMap<String, Arc<[u8]>> = kept.files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
     let snapshot = Snapshot { files, unreadable: Vec::new() };
     let loaded = set::load(&snapshot, None, declared, true, &|_| Vec::new());
-    Latest { generation: Arc::new(loaded.generation), lists: list_files(snapshot.files) }
+    Latest { generation: Arc::new(loaded.generation), lists: list_files(snapshot.files), refused: BTreeSet::new() }
 }
 
 /// Loads again over the last good set. What `first` found wrong is told as it was found: a file whose own tests fail is unchanged to the

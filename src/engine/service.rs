@@ -30,17 +30,18 @@ use super::{
     scout::{self, Found, Ground},
     senders::ChannelSender,
     warden::Warden,
+    ways::{Source, Ways},
 };
 use crate::{
     alerts::{Alarm, Alarms, Desk, Routes, Way},
-    channels::{self, Channel, ChannelError, beat::Beat},
+    channels::{Channel, ChannelError},
     config::{self, ChannelConfig, Config, FeedConfig, secret::SecretError},
     decode::{self, Decoder},
     model::{
         ids::{Ids, Seq},
         names::{ChannelName, FeedName},
         severity::Severity,
-        signal::{Heard, Latest, Meter},
+        signal::{Heard, LastTry, Latest, Meter},
         steady::SteadyClock,
         time::Clock,
     },
@@ -50,7 +51,7 @@ use crate::{
         evaluate,
         set::{Declared, Generation},
     },
-    source::{self, Resume, concedus},
+    source::{Resume, concedus},
     store::{self, Journal, Outbox, Space, SqliteStore, StoreError},
     telemetry::{Metrics, Progress},
 };
@@ -72,6 +73,9 @@ pub enum ServiceError {
     Feed(#[from] concedus::SourceError),
     #[error("feed `{feed}`: its password can't be read")]
     Password { feed: FeedName, source: SecretError },
+    /// All that the configuration alone decides.
+    #[error("{} settings can't be used{}", .0.len(), listed(.0))]
+    Several(Vec<ServiceError>),
     #[error("the rules can't be loaded")]
     Rules(#[from] ReloadError),
     #[error("the templates can't be loaded: {0}")]
@@ -88,6 +92,10 @@ pub enum ServiceError {
     Task(#[source] tokio::task::JoinError),
     #[error("channel `{name}` stopped")]
     Dispatcher { name: ChannelName, source: StoreError },
+}
+
+fn listed(errors: &[ServiceError]) -> String {
+    errors.iter().flat_map(|error| ["\n\n  ".to_owned(), super::chain(error)]).collect()
 }
 
 /// One task a channel; each ends with the store's error, or when it is told to stop.
@@ -128,6 +136,8 @@ pub struct Origin {
     pub alarms: Vec<Alarm>,
     /// Its store is to last: that there was none is told.
     pub lasting: bool,
+    /// What somebody should look at for as long as this service runs.
+    pub findings: Vec<String>,
 }
 
 /// Builds and starts everything; ready when it answers.
@@ -147,10 +157,8 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start());
     let metrics = Arc::new(Metrics::new());
-    let channels = build_channels(config, &clock)?;
+    let Ways { channels, mut sources, beat } = Ways::build(config, &clock)?;
     let routes = routes(config, &channels);
-    let mut sources = build_sources(config, &clock)?;
-    let beat = config.heartbeat.as_ref().map(|heartbeat| Beat::new(heartbeat, Arc::clone(&clock))).transpose()?;
 
     let space = Arc::new(Space::new(&config.data_dir, config.disk.reserve.0));
     // The store's lock before the port: who starts a second redflag is told that, and who holds it.
@@ -202,6 +210,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let resumes: HashMap<FeedName, watch::Receiver<_>> =
         received.iter().map(|(feed, sender)| (feed.clone(), sender.subscribe())).collect();
     let meters: HashMap<FeedName, Meter> = config.feeds.keys().map(|feed| (feed.clone(), Meter::default())).collect();
+    let tries: BTreeMap<FeedName, LastTry> = config.feeds.keys().map(|feed| (feed.clone(), LastTry::default())).collect();
     let leak = Leak::from_environment(config.environment);
     let auditor = Auditor::new(store.reader().clone(), Arc::clone(&clock), Arc::clone(&metrics), meters.clone())?;
     let last = journal.last()?;
@@ -224,7 +233,8 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
             meters.clone(),
             leak.clone(),
         )
-        .listening(Rhythm::new(config.feeds.iter().filter_map(expected))),
+        .listening(Rhythm::new(config.feeds.iter().filter_map(expected)))
+        .trying(tries.clone()),
         desk: Desk::new(config.environment.as_str(), journal.quiet_periods()?),
         alarms: Alarms::new(config.environment.as_str(), config.operators.send_to.clone()),
         routes,
@@ -249,7 +259,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     if origin.lasting && store.reader().is_untouched()? {
         let _ = control.send(Control::Alarm(super::first::alarm(config))).await;
     }
-    let health = Health::new(Arc::clone(&metrics), config.feeds.keys().cloned().collect());
+    let health = Health::new(Arc::clone(&metrics), tries.clone(), Arc::clone(&clock));
     tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
     let dispatchers =
         spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &progress, &stop_rest);
@@ -263,6 +273,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         engine: control.clone(),
         wake,
         since: clock.now(),
+        findings: origin.findings.into(),
     };
     let office = control::Office {
         config: Arc::new(config.clone()),
@@ -299,7 +310,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     }
     tokio::spawn(auditor.run(control.clone(), stop_feeds.clone()));
     let look_ups = look_ups(config, &mut sources, &store, &clock, &gaps_in, &signals, &meters);
-    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &signals, &alarms, &stop_feeds)?;
+    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &tries, &signals, &alarms, &stop_feeds)?;
     feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
     for work in look_ups {
         feeds.spawn(work.run(stop_feeds.clone()));
@@ -526,12 +537,6 @@ fn stranded(channel: &ChannelName, count: u64) -> Alarm {
     .note("Put the channel back until they are sent, or see to it that their readers learn of them.")
 }
 
-fn build_channels(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChannelName, Arc<dyn Channel>>, ServiceError> {
-    let build =
-        |(name, channel): (&ChannelName, &ChannelConfig)| Ok((name.clone(), channels::build(name, channel, Arc::clone(clock))?));
-    config.channels.iter().map(build).collect()
-}
-
 /// What routing knows of the channels.
 fn routes(config: &Config, channels: &BTreeMap<ChannelName, Arc<dyn Channel>>) -> Routes {
     let ways = channels.iter().map(|(name, channel)| {
@@ -586,27 +591,6 @@ fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
         (name.clone(), Decoder::new(name.clone(), options))
     };
     config.feeds.iter().map(decoder).collect()
-}
-
-enum Source {
-    Concedus(Box<concedus::Source>),
-    Jsonl(source::jsonl::Source),
-}
-
-fn build_sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<(FeedName, Source)>, ServiceError> {
-    let build = |(name, feed): (&FeedName, &FeedConfig)| {
-        let source = match feed {
-            FeedConfig::Concedus(feed) => {
-                // The source reads it again for each token; a start without it would only look like a service.
-                feed.password.read().map_err(|source| ServiceError::Password { feed: name.clone(), source })?;
-                let source = concedus::Source::new(name.clone(), feed, Arc::clone(clock), Ids::random())?;
-                Source::Concedus(Box::new(source))
-            }
-            FeedConfig::Jsonl(feed) => Source::Jsonl(source::jsonl::Source::new(name.clone(), feed.clone(), Arc::clone(clock))),
-        };
-        Ok((name.clone(), source))
-    };
-    config.feeds.iter().map(build).collect()
 }
 
 fn received(config: &Config, journal: &dyn Journal) -> Result<HashMap<FeedName, watch::Sender<Latest>>, StoreError> {
@@ -692,11 +676,13 @@ fn spawn_dispatchers(
     dispatchers
 }
 
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
 fn spawn_sources(
     sources: Vec<(FeedName, Source)>,
     journal: &dyn Journal,
     mut resumes: HashMap<FeedName, watch::Receiver<Latest>>,
     meters: &HashMap<FeedName, Meter>,
+    tries: &BTreeMap<FeedName, LastTry>,
     signals: &mpsc::Sender<Heard>,
     control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
@@ -705,13 +691,15 @@ fn spawn_sources(
     for (name, source) in sources {
         let Some(latest) = resumes.remove(&name) else { continue };
         let meter = meters.get(&name).cloned().unwrap_or_default();
-        let resume = Resume { latest, position: journal.position(&name)?, meter };
+        let last_try = tries.get(&name).cloned().unwrap_or_default();
+        let resume = Resume { latest, position: journal.position(&name)?, meter, last_try: last_try.clone() };
         let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
         match source {
             Source::Concedus(source) => tasks.spawn(source.run(resume, signals, stop)),
             Source::Jsonl(source) => tasks.spawn(async move {
                 if let Err(error) = source.run(resume, signals, stop).await {
                     tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
+                    last_try.failed(super::chain(&error), None);
                     let alarm = Alarm::new(format!("feed {name}"), Severity::Critical, format!("Feed {name} can't be read"))
                         .note(format!("{}.", super::chain(&error)))
                         .note("No events arrive from it. Mend the cause and restart redflag.");

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 
 use super::{
@@ -52,6 +54,35 @@ impl Meter {
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.0.1.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a feed is away, as its source saw it last. Shared: a signal tells only that a state changed, and whoever asks wants the newest reason.
+#[derive(Clone, Debug, Default)]
+pub struct LastTry(Arc<ArcSwapOption<Failed>>);
+
+/// A try to connect that failed, or a connection that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// A clause; no payload, no secret.
+    pub reason: String,
+    /// When it is tried again, if that is known.
+    pub next: Option<Timestamp>,
+}
+
+impl LastTry {
+    pub fn failed(&self, reason: impl Into<String>, next: Option<Timestamp>) {
+        self.0.store(Some(Arc::new(Failed { reason: reason.into(), next })));
+    }
+
+    pub fn succeeded(&self) {
+        self.0.store(None);
+    }
+
+    /// None: the feed is connected, or was not tried yet.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<Failed>> {
+        self.0.load_full()
     }
 }
 
@@ -176,6 +207,17 @@ pub enum Answer {
     None,
     /// The socket ended first.
     Broken,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrapped { messages } => write!(f, "{messages} in one frame"),
+            Self::Unwrapped { messages } => write!(f, "{messages} one by one"),
+            Self::None => f.write_str("none in time"),
+            Self::Broken => f.write_str("none: the connection ended"),
+        }
+    }
 }
 
 /// Whether an answer reaches back to what was known before (see [`PastMessages::known`]).

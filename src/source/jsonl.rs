@@ -27,7 +27,7 @@ use crate::{
     model::{
         event::{Frame, Origin, QuarantineReason, Quarantined},
         names::FeedName,
-        signal::{Connection, Heard, Meter, Signal},
+        signal::{Connection, Heard, LastTry, Meter, Signal},
         time::Clock,
     },
 };
@@ -98,7 +98,8 @@ impl Source {
             .collect();
         let path = self.config.path.clone();
         let feed = self.feed.clone();
-        let mut reading = Reading { source: self, limit, signals, meter: resume.meter, tails, lost: None };
+        let Resume { meter, last_try, .. } = resume;
+        let mut reading = Reading { source: self, limit, signals, meter, last_try, tails, lost: None };
         match stop.run_until_cancelled(reading.all()).await {
             None | Some(Ok(()) | Err(Halt::NobodyListens)) => Ok(()),
             Some(Err(Halt::Failed(source))) => Err(SourceError::Read { feed, path, source }),
@@ -131,6 +132,7 @@ struct Reading {
     limit: usize,
     signals: Sender<Heard>,
     meter: Meter,
+    last_try: LastTry,
     tails: BTreeMap<String, Tail>,
     /// None before the first look; then whether the path could not be read.
     lost: Option<bool>,
@@ -320,6 +322,10 @@ impl Reading {
 
     /// Tells when the path can be read and when it can't, each time that changes.
     async fn state(&mut self, error: Option<io::Error>) -> Result<(), Halt> {
+        match &error {
+            Some(error) => self.last_try.failed(error.to_string(), None),
+            None => self.last_try.succeeded(),
+        }
         if self.lost == Some(error.is_some()) {
             return Ok(());
         }

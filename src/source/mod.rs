@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::model::signal::{Latest, Meter};
+use crate::model::signal::{LastTry, Latest, Meter};
 
 pub mod concedus;
 pub mod jsonl;
@@ -16,4 +16,6 @@ pub struct Resume {
     pub position: Option<String>,
     /// Counts every message that is read.
     pub meter: Meter,
+    /// Says why it is away.
+    pub last_try: LastTry,
 }

@@ -80,7 +80,14 @@ pub(super) fn migrate(connection: &mut Connection, migrations: &[Migration], now
             .and_then(|()| step.pragma_update(None, "user_version", version))
             .map_err(failed(operation))?;
         step.commit().map_err(failed(operation))?;
-        tracing::info!(version, name = migration.name, "the store's schema was migrated");
+        if found == 0 {
+            tracing::debug!(version, name = migration.name, "a step of a new store's schema");
+        } else {
+            tracing::info!(version, name = migration.name, "the store's schema was migrated");
+        }
+    }
+    if found == 0 {
+        tracing::info!(schema = known(migrations), "a new store was begun");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use redflag::{
     model::{
         ids::Ids,
         names::{FeedName, TopicName},
-        signal::{Answer, Connection, Ground, Heard, Latest, Meter, PastMessages, Signal},
+        signal::{Answer, Connection, Ground, Heard, LastTry, Latest, Meter, PastMessages, Signal},
         time::SystemClock,
     },
     source::{
@@ -63,8 +63,8 @@ impl Reader {
         let (heard, receiver) = watch::channel(Latest::new());
         let (sender, signals) = mpsc::channel(64);
         let stop = CancellationToken::new();
-        let run =
-            tokio::spawn(source.run(Resume { latest: receiver, position: None, meter: Meter::default() }, sender, stop.clone()));
+        let resume = Resume { latest: receiver, position: None, meter: Meter::default(), last_try: LastTry::default() };
+        let run = tokio::spawn(source.run(resume, sender, stop.clone()));
         Self { signals, heard, stop, run, seen: Vec::new(), _password: password }
     }
 

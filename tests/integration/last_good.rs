@@ -58,6 +58,8 @@ async fn templates_lists_and_configuration_that_are_broken_at_a_start_run_as_the
     for number in 2..=3 {
         let service = place.start().await;
         alarm(&place, "The configuration can't be used; the last good one is in force").await;
+        let (code, screen, _) = place.command(&["status"]).await;
+        assert!(code == 1 && screen.contains("! runs on its last good configuration"), "{screen}");
         alarm(&place, "The templates were refused").await;
         alarm(&place, "List lists/watched.txt was refused").await;
         feed(&place, "PERS", number..=number);

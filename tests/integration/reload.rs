@@ -207,6 +207,7 @@ async fn rules_and_templates_change_under_flowing_events() {
 
     // Mended, and sent to the chat as well.
     place.write(PROBE, &rule("E2E-100", "medium", "both"));
+    scene.chat_says(&["probe.rhai is mended"]).await;
     scene.probe_says("medium").await;
     scene.chat_says(&["first wording: failed I"]).await;
 

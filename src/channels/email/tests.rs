@@ -381,7 +381,7 @@ fn settings_that_are_unsafe_or_nonsense_are_refused() {
     channel `kyc`: `server` has something after the port
     channel `kyc`: `password` is missing: `username` is set
     channel `kyc`: `username` is missing: `password` is set
-    channel `kyc`: its password can't be read: the secret in DIR/none can't be read: No such file or directory (os error 2)
+    channel `kyc`: its password can't be read: DIR/none: No such file or directory (os error 2)
     channel `kyc`: `from` holds control characters
     channel `kyc`: `to` is no mail address: `nobody`
     channel `kyc`: `to` names nobody

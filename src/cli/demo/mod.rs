@@ -52,7 +52,8 @@ pub struct Args {
     /// End by itself after this long, such as 10s; without it, Ctrl-C ends it
     #[arg(long = "for", value_name = "TIME")]
     pub duration: Option<Span>,
-    /// Where mails, chat posts, rules and the store are left; a new folder for temporary files by default
+    /// Where mails, chat posts, rules and the store are left; a new folder for temporary files by default. In one of an earlier
+    /// demo the rules that lie there stay as they are; shipped ones that are missing are laid out again
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
     /// Events a second
@@ -87,7 +88,7 @@ pub async fn run(args: &Args) -> anyhow::Result<bool> {
     let config = config(&dir, &simulator, &catchers)?;
     let running = engine::start(&config).await?;
     let before = summary::Counted::read(running.store.reader())?;
-    let mut screen = Screen::new(running.store.reader().clone(), &dir);
+    let mut screen = Screen::new(running.store.reader().clone(), &dir, config.time_zone.0);
     screen.welcome(&running, args);
 
     let stop = CancellationToken::new();

@@ -4,18 +4,20 @@
 //! have ended.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
 
+use chrono_tz::Tz;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{Args, summary::Summary};
 use crate::{
     engine::{Running, reload::Report},
     model::{alert::Role, delivery::State, severity::Severity},
+    rules::diagnostic::Diagnostic,
     store::{AlertRow, DeliveryRow, Reader, StoreError},
 };
 
@@ -25,6 +27,8 @@ const SHOWN: usize = 12;
 pub struct Screen {
     reader: Reader,
     dir: PathBuf,
+    /// Of the mails: one moment has one time.
+    zone: Tz,
     terminal: bool,
     last: i64,
     /// Alerts that started a message and whose deliveries have not all ended.
@@ -34,19 +38,23 @@ pub struct Screen {
     /// Lines of the table as it stands on the terminal.
     drawn: usize,
     repeats: u64,
+    /// What was found at the last reload.
+    findings: Vec<Diagnostic>,
 }
 
 impl Screen {
-    pub fn new(reader: Reader, dir: &Path) -> Self {
+    pub fn new(reader: Reader, dir: &Path, zone: Tz) -> Self {
         Self {
             reader,
             dir: dir.to_owned(),
+            zone,
             terminal: io::stdout().is_terminal() && table_fits(),
             last: 0,
             open: VecDeque::new(),
             shown: VecDeque::new(),
             drawn: 0,
             repeats: 0,
+            findings: Vec::new(),
         }
     }
 
@@ -110,7 +118,7 @@ impl Screen {
     fn note(&mut self, row: &AlertRow, state: &str, ended: bool) -> bool {
         if !self.terminal {
             if ended {
-                println!("{}", line(row, state));
+                println!("{}", line(row, state, self.zone));
             }
             return false;
         }
@@ -132,7 +140,7 @@ impl Screen {
         table.set_header(["time", "severity", "rule", "subject of the mail", "delivered"]);
         for (row, state) in &self.shown {
             table.add_row([
-                row.raised_at.format("%H:%M:%S").to_string(),
+                row.raised_at.with_timezone(&self.zone).format("%H:%M:%S").to_string(),
                 row.severity.to_string(),
                 row.rule.to_string(),
                 cut(&row.subject),
@@ -152,29 +160,11 @@ impl Screen {
     }
 
     pub fn reloaded(&mut self, report: &Report) {
-        let mut text = String::new();
-        let took = report.took.as_millis();
-        if report.changed {
-            let _ = writeln!(
-                text,
-                "↻ rules reloaded in {took} ms: {} rules judge from the next event on (set {}).",
-                report.rules,
-                report.generation.short()
-            );
-        }
-        for id in &report.withdrawn {
-            let _ = writeln!(text, "  withdrawn: {id}");
-        }
-        if let Some(why) = &report.held_back {
-            let _ = writeln!(text, "  held back: {why}");
-        }
-        for finding in &report.diagnostics {
+        let text = told(report, &self.findings, &|finding| {
             let source = std::fs::read_to_string(self.dir.join("rules").join(&finding.file)).ok();
-            let _ = writeln!(text, "{}\n", finding.render(source.as_deref(), "rules", self.terminal));
-        }
-        for file in &report.stale {
-            let _ = writeln!(text, "  {file}: its last good version goes on.");
-        }
+            finding.render(source.as_deref(), "rules", self.terminal)
+        });
+        self.findings.clone_from(&report.diagnostics);
         if text.is_empty() {
             return;
         }
@@ -196,6 +186,45 @@ impl Screen {
         // A reader that went away (a closed pipe) is no reason to stop the demo.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
+}
+
+/// A reload in words. What was `known` from the one before is not shown at length again.
+fn told(report: &Report, known: &[Diagnostic], render: &dyn Fn(&Diagnostic) -> String) -> String {
+    let mut text = String::new();
+    if report.changed {
+        let (took, rules, set) = (report.took.as_millis(), report.rules, report.generation.short());
+        let _ = writeln!(text, "↻ rules reloaded in {took} ms: {rules} rules judge from the next event on (set {set}).");
+    }
+    for file in &report.mended {
+        let _ = writeln!(text, "↻ {file} is mended.");
+    }
+    for id in &report.withdrawn {
+        let _ = writeln!(text, "  withdrawn: {id}");
+    }
+    if let Some(why) = &report.held_back {
+        let _ = writeln!(text, "  held back: {why}");
+    }
+    for finding in report.diagnostics.iter().filter(|finding| !known.contains(finding)) {
+        let _ = writeln!(text, "{}\n", render(finding));
+    }
+    let refused: BTreeSet<&str> =
+        report.diagnostics.iter().filter(|finding| finding.is_error()).map(|finding| &*finding.file).collect();
+    for file in refused {
+        let still = if report.diagnostics.iter().any(|finding| finding.file == file && !known.contains(finding)) {
+            ""
+        } else {
+            "still refused; "
+        };
+        let what = if report.stale.iter().any(|stale| stale == file) {
+            "its last good version goes on"
+        } else if file.starts_with("lists/") {
+            "the lists that were live go on"
+        } else {
+            "nothing judges by this file until it is mended"
+        };
+        let _ = writeln!(text, "  {file}: {still}{what}.");
+    }
+    text
 }
 
 /// Whether the table can be drawn again in place: on a small terminal it would wrap, or reach beyond the screen.
@@ -229,7 +258,51 @@ fn cut(subject: &str) -> String {
     }
 }
 
-fn line(row: &AlertRow, state: &str) -> String {
+fn line(row: &AlertRow, state: &str, zone: Tz) -> String {
     let width = Severity::ALL.map(|severity| severity.as_str().len()).into_iter().max().unwrap_or(0);
-    format!("{}  {:width$}  {:<8}  {}  [{state}]", row.raised_at.format("%H:%M:%S"), row.severity, row.rule, row.subject)
+    let time = row.raised_at.with_timezone(&zone).format("%H:%M:%S");
+    format!("{time}  {:width$}  {:<8}  {}  [{state}]", row.severity, row.rule, row.subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{hash::Digest, time::Timestamp},
+        rules::{codes, literal::Place},
+    };
+
+    #[test]
+    fn a_mistake_is_shown_once_and_its_end_is_shown_too() {
+        let mistake = |file: &str| {
+            let place = Place { line: 5, column: 8 };
+            Diagnostic::error(codes::UNKNOWN_FIELD, file, place, 6, "unknown field `staus`")
+        };
+        let (old, new) = ("identity/ident_failed.rhai", "first/new.rhai");
+        let report = |files: &[&str], mended: &[&str], changed: bool| Report {
+            at: Timestamp::default(),
+            generation: Digest::of(b"rules"),
+            changed,
+            rules: 19,
+            diagnostics: files.iter().map(|file| mistake(file)).collect(),
+            stale: files.iter().filter(|file| **file == old).map(ToString::to_string).collect(),
+            mended: mended.iter().map(ToString::to_string).collect(),
+            withdrawn: Vec::new(),
+            held_back: None,
+            template_errors: Vec::new(),
+            took: std::time::Duration::from_millis(40),
+        };
+        let mut text = String::new();
+        let mut known = Vec::new();
+        for report in [
+            report(&[old], &[], false),
+            report(&[old], &[], true),
+            report(&[old, new], &[], false),
+            report(&[new], &[old], false),
+        ] {
+            let _ = writeln!(text, "saved:\n{}", told(&report, &known, &|finding| finding.render(None, "rules", false)));
+            known = report.diagnostics;
+        }
+        insta::assert_snapshot!(text);
+    }
 }

@@ -82,9 +82,13 @@ impl Summary {
         let replies = now.method_replies - old.method_replies;
         let line = |text, left, right| Line { text, left, right };
         let lines = vec![
-            line("frames the feed sent = frames received", told.sent_frames + told.answered, frames - replies),
             line(
-                "frames received = decoded + set aside + answers to our questions",
+                "frames the feed sent = frames received, but for answers to our questions",
+                told.sent_frames + told.answered,
+                frames - replies,
+            ),
+            line(
+                "frames received, these answers included = decoded + set aside + answers",
                 frames,
                 (now.decoded - old.decoded) + (now.refused - old.refused) + replies,
             ),

@@ -130,7 +130,7 @@ fn drop_ins_follow_in_the_order_of_their_names_and_the_environment_wins() {
         ("REDFLAG__FEEDS__STANDARD_INPUT__KIND", "jsonl"),
         ("REDFLAG__FEEDS__STANDARD_INPUT__PATH", "-"),
     ]);
-    let lookup = Lookup { overrides: vec![("data_dir".to_owned(), "elsewhere".to_owned())], ..lookup };
+    let lookup = Lookup { overrides: vec![("data_dir".to_owned(), "/elsewhere".to_owned())], ..lookup };
     let loaded = load(&lookup).unwrap_or_else(|error| panic!("{error}"));
     let ChannelConfig::Email(email) = &loaded.config.channels["kyc-operations"] else { panic!("another kind") };
     assert_eq!(email.from, "second@example.com");
@@ -207,6 +207,40 @@ secret = {}
     let refused = folder.refused(&folder.lookup());
     assert!(!refused.contains("hunter2"), "a secret is repeated in {refused}");
     assert_snapshot!(refused);
+}
+
+#[test]
+fn a_mistake_of_form_hides_nothing_that_is_wrong_elsewhere() {
+    let folder = Folder::new(
+        r#"
+data_dir = "state"
+
+[channels.kyc-operations]
+kind = "email"
+server = "smtp://mail.example:587"
+tls = "none"
+form = "redflag"
+to = "kyc@example.com"
+password = "hunter2"
+username = "redflag"
+
+[channels.chat]
+kind = "slak"
+url = { file = "chat-url" }
+
+[channels.archive]
+kind = "file"
+path = "out"
+
+[groups]
+mlro = ["kyc-operations", "chat", 5, "chats"]
+
+[heartbeat]
+every = "0s"
+"#,
+    )
+    .with("conf.d/20-host.toml", "[operators]\nsend_to = [\"kyc-operatoins\"]\n[fallback]\nsend_to = [\"archive\"]\n");
+    assert_snapshot!(folder.refused(&folder.lookup()));
 }
 
 #[test]
@@ -307,6 +341,36 @@ fn no_file_and_an_unreadable_one_are_told_apart() {
 fn what_is_unwise_is_a_warning() {
     let folder = Folder::new(&format!("environment = \"prod\"\n{}", SMALL.replace("file = \"mail-password\"", "env = \"MAIL\"")));
     assert_snapshot!(folder.load().warnings.join("\n"));
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new(SMALL).with("mail-password", "hunter2\n");
+    let warnings = |mode| {
+        fs::set_permissions(folder.0.path().join("mail-password"), fs::Permissions::from_mode(mode)).unwrap();
+        folder.load().warnings.into_iter().filter(|text| text.contains("mail-password")).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(folder.tidy(&warnings(0o644)), @"channels.kyc-operations.password: everybody on this machine may use mail-password (mode 0644); chmod 600 mail-password, owned by redflag's user");
+    assert_eq!((warnings(0o640), warnings(0o600)), (String::new(), String::new()));
+}
+
+#[test]
+fn a_relative_path_is_shown_with_what_it_comes_to() {
+    let config: crate::config::Config = toml::from_str("data_dir = \"state\"\n[rules]\ndirectory = \"/rules\"\n").unwrap();
+    let shown = show(&config, &Provenance::default());
+    let here = std::path::absolute("state").unwrap();
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("data_dir").ends_with(&format!("# default; {}", here.display())), "{shown}");
+    assert!(line("directory").ends_with("# default"), "{shown}");
+}
+
+#[test]
+fn a_problem_is_one_line_in_a_log() {
+    let problem = Problem::at(["channels", "mail", "form"], "unknown key")
+        .help("did you mean `from`?")
+        .from(Origin::File { path: PathBuf::from("redflag.toml"), line: 20 });
+    assert_snapshot!(problem.line(), @"channels.mail.form (redflag.toml:20): unknown key; did you mean `from`?");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Facts are masked as for a channel without clearance. Whoever asks for personal data is in the audit record before they get it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -156,7 +156,7 @@ impl Office {
         if known.iter().any(|name| name == rule) {
             return Ok(());
         }
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
         Err(Refusal::unknown(format!("no rule is called `{rule}`; {}", proposal(rule, &known))))
     }
 

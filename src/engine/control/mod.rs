@@ -230,6 +230,8 @@ pub struct Live {
     pub engine: mpsc::Sender<pipeline::Control>,
     pub wake: HashMap<ChannelName, Arc<Notify>>,
     pub since: Timestamp,
+    /// What somebody should look at for as long as it runs.
+    pub findings: Arc<[String]>,
 }
 
 /// Who answers: over the socket of a running service, or in a command's own process while nothing runs. Its methods block.

@@ -249,7 +249,7 @@ impl Office {
         match &self.live {
             None => found.push("redflag does not run: no event is received, no alert goes out".to_owned()),
             // Not ready: each reason, feeds that are away among them.
-            Some(live) => found.extend(live.health.reasons()),
+            Some(live) => found.extend(live.findings.iter().cloned().chain(live.health.reasons())),
         }
         for imbalance in &status.books {
             found.push(format!("the books don't balance: {}", imbalance.told()));

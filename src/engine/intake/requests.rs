@@ -212,7 +212,7 @@ impl Intake {
             self.requests.taking = Some(taking);
         } else if let Some(open) = taking.late {
             let closed = open.reconciler.close(&Answer::Wrapped { messages: 0 });
-            tracing::info!(%feed, stats = ?closed.stats, "an answer that came late is taken");
+            tracing::info!(%feed, "past messages that came late: {}", closed.stats);
             self.remember(&feed, closed.surplus);
         }
         Ok(())
@@ -285,7 +285,14 @@ impl Intake {
     ) -> Result<Ground, StoreError> {
         let Some(open) = self.requests.open.remove(feed) else { return Ok(Ground::None) };
         let closed = open.reconciler.close(answer);
-        tracing::info!(%feed, topics = request.topics.join(" "), since = %request.since, ?answer, stats = ?closed.stats, "the request for past messages is closed");
+        let topics = if request.topics.is_empty() { "all".to_owned() } else { request.topics.join(" ") };
+        let since = request.since.format("%Y-%m-%d %H:%M:%S UTC");
+        // One a topic and connect: only what brought something, or came to nothing, is worth a line of everybody's.
+        if closed.stats.is_news() || matches!(answer, Answer::None | Answer::Broken) {
+            tracing::info!(%feed, topics, %since, %answer, "past messages: {}", closed.stats);
+        } else {
+            tracing::debug!(%feed, topics, %since, %answer, "past messages: {}", closed.stats);
+        }
         for element in closed.given_back {
             batch.books.of(feed, &element.topic, element.received_at).given_back += 1;
             self.append(element, batch);

@@ -9,6 +9,7 @@ fn report(rules: usize) -> Report {
         rules,
         diagnostics: Vec::new(),
         stale: Vec::new(),
+        mended: Vec::new(),
         withdrawn: Vec::new(),
         held_back: None,
         template_errors: Vec::new(),
@@ -112,6 +113,41 @@ async fn a_rule_that_is_broken_at_a_start_runs_as_it_did_before_and_one_that_is_
     let (latest, report) = place.start().await;
     assert_eq!(latest.generation.rules.len(), 1);
     assert_eq!(gone(&report).unwrap().subject, "Rules are gone since the last run: T-1");
+}
+
+#[tokio::test]
+async fn a_file_that_was_refused_is_told_once_it_is_mended_and_not_when_it_is_gone() {
+    let place = Place::new();
+    place.write(&shadow("Good"));
+    let reloader = place.reloader();
+    let (latest, _) = reloader.first(None).await.unwrap();
+    place.write("const RULE = #{ id: ");
+    let (latest, report) = reloader.load(latest, None, false).await.unwrap();
+    assert!(report.mended.is_empty() && !report.is_good());
+    let subjects = |report: &Report, latest: &Latest| -> Vec<String> {
+        alarms(report, &latest.generation).into_iter().map(|alarm| alarm.subject).collect()
+    };
+    // As it was before: the set does not change, and that it is in order again is told all the same.
+    place.write(&shadow("Good"));
+    let (mended, report) = reloader.load(latest.clone(), None, false).await.unwrap();
+    assert_eq!((report.mended.as_slice(), report.changed), (["one.rhai".to_owned()].as_slice(), false));
+    assert_eq!(subjects(&report, &mended), ["Rule file one.rhai is mended"]);
+    let (_, report) = reloader.load(mended, None, false).await.unwrap();
+    assert!(report.mended.is_empty(), "told once");
+
+    std::fs::remove_file(place.folder.path().join("rules/one.rhai")).unwrap();
+    let (_, report) = reloader.load(latest, None, true).await.unwrap();
+    assert!(report.mended.is_empty());
+}
+
+#[tokio::test]
+async fn a_start_with_the_rules_of_the_last_run_changes_nothing() {
+    let place = Place::new();
+    place.write(&shadow("Good"));
+    assert!(place.start().await.1.changed);
+    assert!(!place.start().await.1.changed);
+    place.write(&shadow("Another"));
+    assert!(place.start().await.1.changed);
 }
 
 #[tokio::test]

@@ -16,9 +16,6 @@ pub(super) fn gone(report: &Report) -> Option<Alarm> {
 }
 
 pub(super) fn tell(report: &Report) {
-    if !report.changed && report.is_good() {
-        return tracing::debug!("the folders were read again: nothing changes");
-    }
     let errors = report.diagnostics.iter().filter(|finding| finding.is_error()).count();
     tracing::info!(
         generation = %report.generation.short(),
@@ -33,6 +30,18 @@ pub(super) fn tell(report: &Report) {
     for finding in &report.diagnostics {
         let line = finding.span.map_or(0, |span| span.line);
         tracing::warn!(code = finding.code, file = finding.file, line, label = finding.label, "{}", finding.message);
+    }
+    for file in &report.mended {
+        tracing::info!(file, "mended: it is in force again as it is written");
+    }
+    if let Some(why) = &report.held_back {
+        tracing::error!(
+            why,
+            "a change of the rules is held back, what was live goes on; if it is meant, `redflag reload --confirm`"
+        );
+    }
+    for error in &report.template_errors {
+        tracing::error!(error, "the templates were refused, those that were live go on");
     }
 }
 
@@ -81,6 +90,19 @@ pub(super) fn alarms(report: &Report, generation: &Generation) -> Vec<Alarm> {
             })
             .note("`redflag check` shows the place.")
             .also(owner),
+        );
+    }
+    for file in &report.mended {
+        let owner = generation.rules.iter().find(|rule| rule.card.file == *file).and_then(|rule| rule.card.owner.as_ref());
+        let what = match &**file {
+            "." => "The rules' folder can be read again".to_owned(),
+            file if file.starts_with("lists/") => format!("List {file} is mended"),
+            file => format!("Rule file {file} is mended"),
+        };
+        alarms.push(
+            Alarm::new(format!("mended {file}"), Severity::Info, what)
+                .note("It was refused. As it is written now it is in force from the next event on.")
+                .also(owner),
         );
     }
     if let Some(held_back) = &report.held_back {

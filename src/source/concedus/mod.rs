@@ -191,18 +191,21 @@ impl Source {
                 Ok(socket) => socket,
                 Err(Failure::Refused { status, reason }) => {
                     let wait = self.pace.refused();
+                    self.note(&reason, wait, resume);
                     tracing::error!(feed = %self.feed, reason, ?wait, "the login was refused; trying again rarely, tries may lock the account");
                     self.tell(&mut told, Connection::LoginRefused { status }, outlet).await?;
                     continue;
                 }
                 Err(Failure::Lost(reason)) => {
                     let wait = self.pace.lost();
+                    self.note(&reason, wait, resume);
                     tracing::warn!(feed = %self.feed, reason, ?wait, "not connected; trying again");
                     self.tell(&mut told, Connection::Lost { reason }, outlet).await?;
                     continue;
                 }
             };
             self.pace.connected();
+            resume.last_try.succeeded();
             let begun = Instant::now();
             tracing::info!(feed = %self.feed, "connected");
             if self.plan.begins_now() {
@@ -216,11 +219,17 @@ impl Source {
                 end = session.run() => end?,
                 never = self.tokens.keep_fresh() => match never {},
             };
-            self.pace.ended(begun.elapsed());
+            let wait = self.pace.ended(begun.elapsed());
             let reason = chain(&end);
+            self.note(&reason, wait, resume);
             tracing::warn!(feed = %self.feed, reason, "the connection ended; connecting again");
             self.tell(&mut told, Connection::Lost { reason }, outlet).await?;
         }
+    }
+
+    fn note(&self, reason: &str, wait: Duration, resume: &Resume) {
+        let wait = chrono::TimeDelta::from_std(wait).unwrap_or(chrono::TimeDelta::MAX);
+        resume.last_try.failed(reason, self.clock.now().checked_add_signed(wait));
     }
 
     async fn connect(&mut self) -> Result<Socket, Failure> {

@@ -73,11 +73,11 @@ impl Pace {
     }
 
     /// A connection ended.
-    pub(super) fn ended(&mut self, lasted: Duration) {
+    pub(super) fn ended(&mut self, lasted: Duration) -> Duration {
         if lasted >= self.timing.stable_after {
             self.losses = 0;
         }
-        self.lost();
+        self.lost()
     }
 
     /// A try failed, or a connection ended: full jitter over a window that doubles.

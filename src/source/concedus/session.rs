@@ -414,7 +414,7 @@ impl<'a> Session<'a> {
 
     /// Answers whether the next request has to wait until the journal has said how far back the answer reaches.
     async fn close_past(&mut self, request: PastMessages, answer: Answer) -> Result<bool, Over> {
-        tracing::info!(feed = %self.feed, topics = request.topics.join(" "), since = %request.since, count = request.count, ?answer, "past messages were asked for");
+        tracing::debug!(feed = %self.feed, topics = request.topics.join(" "), since = %request.since, count = request.count, %answer, "past messages were asked for");
         let ground = match answer {
             Answer::Wrapped { .. } | Answer::Unwrapped { .. } => {
                 let (tell, ground) = oneshot::channel();

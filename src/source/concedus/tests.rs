@@ -12,7 +12,7 @@ use tokio::{
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
 use super::*;
-use crate::model::{event::QuarantineReason, time::SystemClock};
+use crate::model::{event::QuarantineReason, signal::LastTry, time::SystemClock};
 
 /// The longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,8 +79,8 @@ impl Bench {
         let (heard, receiver) = watch::channel(crate::model::signal::Latest::new());
         let (sender, signals) = mpsc::channel(4);
         let stop = CancellationToken::new();
-        let run =
-            tokio::spawn(source.run(Resume { latest: receiver, position: None, meter: Meter::default() }, sender, stop.clone()));
+        let resume = Resume { latest: receiver, position: None, meter: Meter::default(), last_try: LastTry::default() };
+        let run = tokio::spawn(source.run(resume, sender, stop.clone()));
         Self { signals, stop, run, _heard: heard, _password: password }
     }
 

@@ -30,6 +30,7 @@ fn start(path: &Path, follow: bool, position: Option<String>) -> Run {
         latest: watch::channel(crate::model::signal::Latest::new()).1,
         position: position.clone(),
         meter: Meter::default(),
+        last_try: crate::model::signal::LastTry::default(),
     };
     let task = tokio::spawn(source.run(resume, sender, stop.clone()));
     Run { signals, stop, task, position }
