@@ -23,6 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::source::proposal;
 use crate::{config::service::Watch, model::hash::Digest};
 
 /// Longest rule file that is read: beyond what compiles, so that the compiler can complain with a place.
@@ -116,7 +117,8 @@ impl Ours {
             ("lists", _) => Self::Misnamed("a list is a .txt or a .csv file"),
             ("exceptions", _) => Self::Exception,
             (_, Some("rhai")) => Self::Rule,
-            (_, Some(ending)) if ending.eq_ignore_ascii_case("rhai") => {
+            // `a.RHAI`, `a.rahi`, and `a.rhai.txt`, which some editors make of it.
+            (_, Some(ending)) if name.to_lowercase().contains(".rhai") || proposal(ending, ["rhai"]).is_some() => {
                 Self::Misnamed("a rule's file ends in .rhai, in small letters")
             }
             _ => Self::Nothing,

@@ -150,3 +150,50 @@ assert not is_from_redflag(b"key", {{}}, b"{{}}", now=1790000010)
     let ran = Command::new("python3").args(["-c", &tried]).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
+
+/// The words that stand fast in a subject such as `Feed {feed} is heard again`: its longest part.
+fn fixed_part(subject: &str) -> &str {
+    let parts = subject
+        .split(['{', '}'])
+        .enumerate()
+        .filter(|(at, _)| at % 2 == 0)
+        .map(|(_, part)| part.trim_matches([' ', ':', ',', '(', ')']));
+    parts.max_by_key(|part| part.len()).unwrap_or_default()
+}
+
+#[test]
+fn every_alarm_has_its_row_in_the_operations_guide() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let mut seen = 0;
+    let mut owed = Vec::new();
+    for file in sources(&root.join("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in code.split("Alarm::new(").skip(1) {
+            // Key, severity, subject; a subject that is put together elsewhere is not seen.
+            let texts: Vec<&str> = call.split('"').collect();
+            let at = if call.trim_start().starts_with(['"', 'f']) { 3 } else { 1 };
+            let Some(subject) = texts.get(at).filter(|_| !texts[at - 1].contains(".note(")) else { continue };
+            if !fixed_part(subject).contains(' ') {
+                continue;
+            }
+            seen += 1;
+            if !guide.contains(fixed_part(subject)) {
+                owed.push(format!("{}: {subject}", file.strip_prefix(root).unwrap().display()));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} alarms were found");
+    assert!(owed.is_empty(), "alarms without a row in docs/operations.md:\n{}", owed.join("\n"));
+}
+
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| {
+            path.extension().is_some_and(|ending| ending == "rs") && path.file_stem().is_some_and(|stem| stem != "tests")
+        })
+        .collect()
+}

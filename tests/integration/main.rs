@@ -6,6 +6,7 @@ mod books;
 mod commands;
 mod concedus;
 mod control;
+mod demo;
 mod docs;
 mod faults;
 mod feeds;

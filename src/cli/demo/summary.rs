@@ -10,6 +10,9 @@ use crate::{
     store::{Reader, StoreError},
 };
 
+/// The channels that a catcher is behind.
+pub const CAUGHT: [&str; 2] = ["kyc-operations", "compliance-chat"];
+
 /// What the store holds at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
@@ -18,6 +21,8 @@ pub struct Counted {
     pub repeats: u64,
     pub shadow: u64,
     pub delivered: u64,
+    /// Of them those by the channels whose receivers count, too.
+    pub caught: u64,
     pub dead: u64,
     pub owed: u64,
 }
@@ -41,9 +46,12 @@ impl Counted {
                 }
             }
         }
-        for (_, state, count) in reader.delivery_counts()? {
+        for (channel, state, count) in reader.delivery_counts()? {
             match state {
-                State::Delivered => counted.delivered += count,
+                State::Delivered => {
+                    counted.delivered += count;
+                    counted.caught += if CAUGHT.contains(&channel.as_str()) { count } else { 0 };
+                }
                 State::Dead => counted.dead += count,
                 State::Waiting | State::Leased => counted.owed += count,
             }
@@ -99,9 +107,9 @@ impl Summary {
             ),
             line("events journaled = judged", now.journaled - old.journaled, now.evaluated - old.evaluated),
             line(
-                "verdicts owed = decided + undecided",
-                now.owed - old.owed,
-                (now.decided - old.decided) + (now.undecided - old.undecided),
+                "verdicts owed or asked for again = decided + undecided + parked",
+                (now.owed - old.owed) + (now.asked_again - old.asked_again),
+                (now.decided - old.decided) + (now.undecided - old.undecided) + (now.parked - old.parked),
             ),
             line(
                 "deliveries written = delivered + given up",
@@ -109,8 +117,8 @@ impl Summary {
                 after.delivered + after.dead - before.delivered - before.dead,
             ),
             line(
-                "deliveries made = mails and chat posts caught",
-                after.delivered - before.delivered,
+                "deliveries by mail and chat = mails and chat posts caught",
+                after.caught - before.caught,
                 catchers.mails() + catchers.chats(),
             ),
         ];

@@ -55,7 +55,15 @@ fn a_snapshot_holds_rules_lists_and_exceptions_and_nothing_that_editors_drop() {
 
 #[test]
 fn what_cannot_be_read_is_named_with_its_reason_and_never_opened() {
-    let directory = folder(&[("ok.rhai", ""), ("lists/risky.xlsx", ""), ("BIG.RHAI", ""), ("in/real.rhai", "")]);
+    let directory = folder(&[
+        ("ok.rhai", ""),
+        ("lists/risky.xlsx", ""),
+        ("BIG.RHAI", ""),
+        ("in/real.rhai", ""),
+        ("in/a.rhai.txt", ""),
+        ("in/b.rahi", ""),
+        ("in/c.txt", ""),
+    ]);
     let root = directory.path();
     put(root, "long.rhai", &"x".repeat(RULE_CAP as usize + 1));
     symlink("/dev/zero", root.join("zero.rhai")).unwrap();
@@ -72,6 +80,8 @@ fn what_cannot_be_read_is_named_with_its_reason_and_never_opened() {
     insta::assert_snapshot!(told.join("\n"), @r"
     BIG.RHAI: a rule's file ends in .rhai, in small letters
     fifo.rhai: neither a file nor a folder
+    in/a.rhai.txt: a rule's file ends in .rhai, in small letters
+    in/b.rahi: a rule's file ends in .rhai, in small letters
     lists/risky.xlsx: a list is a .txt or a .csv file
     long.rhai: larger than 1024 KiB
     lost.rhai: a link to nothing
