@@ -18,8 +18,6 @@ use crate::model::{
 const LARGEST_COUNT: u32 = 1_000_000;
 /// A full answer is asked for again with so many times the count.
 const GROWTH: u32 = 4;
-/// No provider is believed to give fewer messages than this at once.
-const SMALLEST_CAP: usize = 10;
 /// How exact a gap's end is.
 const PRECISION: TimeDelta = TimeDelta::seconds(1);
 /// The most steps of a bisection: 2^24 s are half a year.
@@ -134,9 +132,14 @@ impl Search {
                     return self.cut(number, count, now);
                 }
                 match self.ground {
-                    _ if number < SMALLEST_CAP => Next::Whole,
                     Ground::Met => Next::Whole,
-                    Ground::None if number < provider.largest => Next::Whole,
+                    // Of a topic that sends nothing there is nothing to be had, and nothing to measure it by.
+                    Ground::None if number == 0 || number < provider.largest => Next::Whole,
+                    // It must hold what the journal has of this time: the provider forgot it, or does not answer in earnest.
+                    Ground::Missed if number == 0 => Next::Gap {
+                        until: now,
+                        reason: "the provider gave none of its past messages, not even those that are journaled".to_owned(),
+                    },
                     Ground::None if provider.wraps => {
                         self.step = Step::Probe { number, all: false };
                         Next::Ask
