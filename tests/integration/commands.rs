@@ -126,7 +126,8 @@ fn check_finds_no_rule_in_a_file_with_another_ending_and_says_so() {
     assert_eq!(exit, 1);
     assert_snapshot!(stderr, @r"
     error: no rule was found in rules; the name of a rule file ends in .rhai
-    0 rules, 1 error, 0 warnings
+    note: there is no configuration, so nobody looked whether it has the recipients in `send_to`
+    0 rules, 2 errors, 0 warnings
     ");
 }
 

@@ -182,6 +182,10 @@ async fn operators_see_and_change_everything_over_the_socket_and_without_a_servi
     // What is not there, with what is.
     assert!(scene.told(2, &["alerts", "show", "99"]).await.contains("there is no alert 99; the last one is 1"));
     assert!(scene.told(2, &["alerts", "list", "--rule", "T-11"]).await.contains("did you mean `T-1"));
+    let unknown = scene.told(2, &["alerts", "list", "--rule", "NOPE"]).await;
+    assert_eq!(unknown.matches("T-1").count(), 1, "each rule is named once: {unknown}");
+    let failed = scene.json(&["alerts", "list", "--rule", "NOPE"]).await;
+    assert!(failed["exit"] == 2 && failed["error"].as_str().unwrap().contains("no rule is called `NOPE`"), "{failed}");
     assert!(scene.told(2, &["outbox", "list", "--channel", "caes"]).await.contains("did you mean `cases`?"));
     assert!(scene.told(2, &["quarantine", "retry", "7"]).await.contains("the last one is 2"));
 
