@@ -13,6 +13,8 @@ use crate::model::{hash::Digest, ids::Seq, names::FeedName, signal::Latest, time
 
 /// `events_hash` is cut into runs of so many events.
 const RUN: u64 = 1 << 14;
+/// Live events pass an answer that waits or is being taken: what was received later than it may stand before it, by this many runs at most.
+const PASSED: u64 = 4;
 /// A look-up costs about as much as reading so many entries of the window in order.
 const LOOK_UP: u64 = 8;
 
@@ -50,10 +52,11 @@ impl Reader {
                 .prepare_cached("SELECT seq FROM events WHERE feed = ?1 AND received_at >= ?2 ORDER BY received_at LIMIT 1")?
                 .query_row(params![feed.as_str(), since.timestamp_micros()], |row| row.get::<_, Whole>(0).map(|seq| seq.0))
                 .optional()?;
-            let Some(first) = first.filter(|first| *first <= upto.0) else { return Ok(HashMap::new()) };
-            let (size, runs) = (upto.0 - first + 1, (upto.0 / RUN) - (first / RUN) + 1);
+            let Some(first) = first.map(|first| first.min(upto.0)) else { return Ok(HashMap::new()) };
+            let from = (first / RUN).saturating_sub(PASSED);
+            let (size, runs) = (upto.0 - first + 1, (upto.0 / RUN) - from + 1);
             if (hashes.len() as u64).saturating_mul(runs) * LOOK_UP < size {
-                looked_up(connection, feed, since, (first, upto.0), hashes)
+                looked_up(connection, feed, since, (from * RUN, upto.0), hashes)
             } else {
                 read_through(connection, feed, since, upto, hashes)
             }

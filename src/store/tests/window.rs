@@ -35,6 +35,21 @@ fn a_window_counts_equal_elements_of_its_feed_only() {
 }
 
 #[test]
+fn what_was_received_later_and_journaled_earlier_is_in_the_window() {
+    let (_folder, store) = fresh();
+    let last = RUN * 2 + 10;
+    let mut events: Vec<_> = (1..=last).map(event).collect();
+    // An answer that waited while live events passed it: the first of the window by its time, and not by its place.
+    let since = at(i64::try_from(RUN).unwrap() - 6) + chrono::TimeDelta::milliseconds(500);
+    events[usize::try_from(RUN).unwrap() + 4].element.received_at = since;
+    let passed = [events[usize::try_from(RUN).unwrap() - 4].hash];
+    commit(&store, [Turn { events: Arc::new(events), ..Turn::default() }]);
+    for upto in [last, RUN + 2] {
+        assert_eq!(store.copies(&feed(), since, Seq(upto), &passed).unwrap()[&passed[0]].count, 1, "up to {upto}");
+    }
+}
+
+#[test]
 fn few_elements_are_looked_up_and_many_are_found_by_reading_the_window_alike() {
     let (_folder, store) = fresh();
     let last = RUN * 2 + 10;
