@@ -300,10 +300,11 @@ impl Plan {
             Answer::Unwrapped { messages } => (*messages, false),
             Answer::None | Answer::Broken => return,
         };
-        self.provider.wraps |= wrapped;
+        // An array that lacks what the journal has may be live events in their array form.
+        self.provider.wraps |= wrapped && ground == Ground::Met;
         self.provider.frames |= !wrapped;
         self.owed.wraps = self.provider.wraps;
-        let provider = self.provider;
+        let provider = Provider { wraps: self.provider.wraps || wrapped, ..self.provider };
         self.provider.largest = provider.largest.max(number);
         if let Some(search) = &mut self.current {
             let next = search.answered(number, ground, provider, now);

@@ -111,7 +111,9 @@ fn topic_name(entry: &Json) -> Option<String> {
             let text = |wanted: &str| {
                 members.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| value.as_str())
             };
-            text("name").or(text("topic")).or(text("id")).filter(|_| small).map(str::to_owned)
+            // With a topic and a mark of its own it may be an event.
+            let event = ["id", "title"].iter().any(|mark| text(mark).is_some()) && text("topic").is_some();
+            text("name").or(text("topic")).or(text("id")).filter(|_| small && !event).map(str::to_owned)
         }
         _ => None,
     }
@@ -349,6 +351,7 @@ mod tests {
             r#"{"topic":"complianceRecord","complianceRecord":[{"status":100,"key":"a"}]}"#,
             r#"[{"topic":"identResult","kyc":"WEBID","identId":"1","status":"success"}]"#,
             r#"{"topic":"vendorSpecific","data":["a","b"]}"#,
+            r#"[{"topic":"vendorSpecific","id":"1","title":"x"}]"#,
             r#"{"topic":7,"topics":["a"]}"#,
         ] {
             assert!(matches!(while_topics_are_asked(text.as_bytes()), Reply::Event { .. }), "{text}");

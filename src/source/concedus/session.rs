@@ -67,6 +67,8 @@ struct Open {
     /// Events that came since; they may be the answer.
     frames: usize,
     last_frame: Instant,
+    /// So many messages had an array that may be a probe's answer.
+    probed: usize,
 }
 
 pub(super) struct Session<'a> {
@@ -279,6 +281,12 @@ impl<'a> Session<'a> {
             tracing::warn!(feed = %self.feed, since = %request.since, count = request.count, messages, "past messages hold more values together than are read at once; asking for fewer");
             return self.ask_for_fewer().await;
         }
+        if let Some(Open { ask: Ask::Probe(request), .. }) = &self.open
+            && messages > 0
+        {
+            let request = request.clone();
+            return self.probed(request, bytes, messages).await;
+        }
         let counted = match self.open.as_ref().map(|open| &open.ask) {
             // An empty answer holds no events. A full one is the decoder's, which unwraps it.
             Some(Ask::PastMessages(request)) if messages > 0 => {
@@ -292,6 +300,24 @@ impl<'a> Session<'a> {
         self.close_request(Answer::Wrapped { messages }).await
     }
 
+    /// An array while a probe is open. The provider just gave all but one of the messages that are asked for: fewer are events. So may as
+    /// many be, and more: whatever it is, it is compared with the journal, and what that lacks is taken.
+    async fn probed(&mut self, request: PastMessages, bytes: Vec<u8>, messages: usize) -> Result<(), Stop> {
+        let asked = request.count as usize;
+        if messages + 1 < asked {
+            return self.pass_frame(bytes).await;
+        }
+        let frame = self.answer_frame(bytes);
+        self.pass(Signal::Answered { request, frame }).await?;
+        if messages >= asked {
+            return self.close_request(Answer::Wrapped { messages }).await;
+        }
+        if let Some(open) = &mut self.open {
+            (open.probed, open.last_frame) = (messages, Instant::now());
+        }
+        Ok(())
+    }
+
     /// The answer that came is not to be used: the next connection asks for fewer.
     async fn ask_for_fewer(&mut self) -> Result<(), Stop> {
         self.plan.too_long(self.clock.now());
@@ -302,7 +328,9 @@ impl<'a> Session<'a> {
     /// An ordinary event, which may be a part of the answer.
     async fn event(&mut self, bytes: Vec<u8>, topic: Option<&str>) -> Result<(), Stop> {
         let mut reached = None;
+        // A probe is only made where the provider answered by an array.
         if let Some(open) = &mut self.open
+            && !matches!(open.ask, Ask::Probe(_))
             && open.ask.past().is_none_or(|request| may_hold(request, topic))
         {
             open.frames += 1;
@@ -357,7 +385,11 @@ impl<'a> Session<'a> {
             let messages = open.frames;
             let unwrapped = open.ask.past().is_some() && !self.plan.wraps() && messages > 0;
             let expired = now >= open.deadline;
-            if unwrapped && (expired || now - open.last_frame >= timing.reply_quiet) {
+            let quiet = expired || now - open.last_frame >= timing.reply_quiet;
+            if quiet && open.probed > 0 {
+                let messages = open.probed;
+                self.close_request(Answer::Wrapped { messages }).await?;
+            } else if quiet && unwrapped {
                 self.close_request(Answer::Unwrapped { messages }).await?;
             } else if expired {
                 tracing::warn!(feed = %self.feed, method = open.ask.method(), "no answer within the limit; going on");
@@ -384,7 +416,7 @@ impl<'a> Session<'a> {
         let text = Utf8Bytes::from(ask.frame());
         let now = Instant::now();
         let deadline = now + self.limits.request_timeout;
-        self.open = Some(Open { ask, deadline, frames: 0, last_frame: now });
+        self.open = Some(Open { ask, deadline, frames: 0, last_frame: now, probed: 0 });
         self.send(Message::Text(text)).await
     }
 

@@ -255,6 +255,45 @@ async fn an_answer_of_more_values_than_are_read_at_once_is_asked_for_in_parts() 
 }
 
 #[tokio::test]
+async fn no_array_that_comes_while_messages_are_only_counted_is_consumed() {
+    let (auth, _asked) = token_endpoint(&[200]).await;
+    let (url, listener) = socket_endpoint().await;
+    let mut bench = Bench::start(&url, &auth, "backfill = { start_from = '2026-01-01T00:00:00Z' }");
+    let array = |numbers: &[u8]| {
+        let events: Vec<String> =
+            numbers.iter().map(|number| format!(r#"{{"topic":"identResult","identId":"{number}"}}"#)).collect();
+        format!("[{}]", events.join(","))
+    };
+    let mut peer = accept(&listener).await;
+    let asking = tokio::spawn(async move {
+        past_messages_asked(&mut peer).await;
+        peer.send(Message::text(array(&[1, 2]))).await.unwrap();
+        let probe = past_messages_asked(&mut peer).await;
+        assert_eq!(probe["count"], 3, "{probe}");
+        // A live batch; as many as are known, which may be all or another batch; the answer.
+        for numbers in [&[3][..], &[1, 2], &[0, 1, 2]] {
+            peer.send(Message::text(array(numbers))).await.unwrap();
+        }
+        peer
+    });
+    let mut came = Vec::new();
+    while came.len() < 4 {
+        match bench.next().await {
+            Signal::Answered { frame, .. } => came.push(("compared", String::from_utf8(frame.bytes).unwrap())),
+            Signal::Frame(frame) => came.push(("live", String::from_utf8(frame.bytes).unwrap())),
+            // Nobody compares: the journal has nothing.
+            Signal::RequestClosed { ground, .. } => drop(ground),
+            _ => {}
+        }
+    }
+    let expected = [("compared", &[1, 2][..]), ("live", &[3]), ("compared", &[1, 2]), ("compared", &[0, 1, 2])]
+        .map(|(how, numbers)| (how, array(numbers)));
+    assert_eq!(came, expected);
+    let _peer = timeout(PATIENCE, asking).await.expect("nothing was asked").unwrap();
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_full_channel_stops_the_reading_without_killing_the_peer() {
     let (auth, _asked) = token_endpoint(&[200]).await;
     let (url, listener) = socket_endpoint().await;

@@ -135,6 +135,17 @@ fn gaps_are_told_once_when_every_topic_was_asked_for_and_not_asked_for_again() {
 }
 
 #[test]
+fn only_an_array_that_holds_what_the_journal_has_says_that_the_provider_answers_by_arrays() {
+    let mut plan = plan(StartFrom::Now, &["identResult", "mismatches"]);
+    plan.connecting(heard(&[("identResult", 60), ("mismatches", 60)]), at(90));
+    past(&mut plan).unwrap();
+    plan.answered(&Answer::Wrapped { messages: 1 }, Ground::Missed, at(90));
+    assert!(!plan.wraps(), "it may be a live event");
+    plan.answered(&Answer::Wrapped { messages: 1 }, Ground::Met, at(90));
+    assert!(plan.wraps());
+}
+
+#[test]
 fn an_over_long_message_is_searched_for_over_connections_and_other_topics_come_first() {
     let mut plan = plan(StartFrom::Now, &["identResult", "identResultKYC"]);
     let long = at(75);
