@@ -30,6 +30,8 @@ pub struct Screen {
     /// Of the mails: one moment has one time.
     zone: Tz,
     terminal: bool,
+    /// So many characters of a subject fit into the table.
+    subject: usize,
     last: i64,
     /// Alerts that started a message and whose deliveries have not all ended.
     open: VecDeque<AlertRow>,
@@ -44,11 +46,13 @@ pub struct Screen {
 
 impl Screen {
     pub fn new(reader: Reader, dir: &Path, zone: Tz) -> Self {
+        let subject = subject_width();
         Self {
             reader,
             dir: dir.to_owned(),
             zone,
-            terminal: io::stdout().is_terminal() && table_fits(),
+            terminal: io::stdout().is_terminal() && subject.is_some(),
+            subject: subject.unwrap_or_default(),
             last: 0,
             open: VecDeque::new(),
             shown: VecDeque::new(),
@@ -143,7 +147,7 @@ impl Screen {
                 row.raised_at.with_timezone(&self.zone).format("%H:%M:%S").to_string(),
                 row.severity.to_string(),
                 row.rule.to_string(),
-                cut(&row.subject),
+                cut(&row.subject, self.subject),
                 state.clone(),
             ]);
         }
@@ -227,9 +231,13 @@ fn told(report: &Report, known: &[Diagnostic], render: &dyn Fn(&Diagnostic) -> S
     text
 }
 
-/// Whether the table can be drawn again in place: on a small terminal it would wrap, or reach beyond the screen.
-fn table_fits() -> bool {
-    terminal_size::terminal_size().is_some_and(|(width, height)| width.0 >= 130 && usize::from(height.0) >= SHOWN + 6)
+/// What a table leaves for the subject where it can be drawn again in place: on a small terminal it would wrap, or reach beyond the screen.
+fn subject_width() -> Option<usize> {
+    /// The other columns and the room between them.
+    const OTHERS: usize = 76;
+    let (width, height) = terminal_size::terminal_size()?;
+    let left = usize::from(width.0).checked_sub(OTHERS)?;
+    (left >= 20 && usize::from(height.0) >= SHOWN + 6).then_some(left.min(64))
 }
 
 /// `mail 1/1, chat 1/1`, or what went wrong.
@@ -250,10 +258,9 @@ fn states(deliveries: &[DeliveryRow]) -> String {
 }
 
 /// One line of the table.
-fn cut(subject: &str) -> String {
-    const LONGEST: usize = 64;
-    match subject.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &subject[..end]),
+fn cut(subject: &str, longest: usize) -> String {
+    match subject.char_indices().nth(longest) {
+        Some(_) => subject.chars().take(longest.saturating_sub(1)).chain(['…']).collect(),
         None => subject.to_owned(),
     }
 }
