@@ -149,7 +149,7 @@ pub fn command() -> clap::Command {
         }
         groups.push('\n');
     }
-    let exits = "Exit codes: 0 fine, 1 findings, 2 usage, 69 unreachable, 78 configuration unusable";
+    let exits = "Exit codes: 0 fine, 1 findings, 2 usage, 69 unreachable, 74 disk not to be trusted, 78 configuration unusable";
     command.help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options of every command:\n{{options}}\n\n{exits}\n"
     ))

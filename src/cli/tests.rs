@@ -40,7 +40,7 @@ fn help_lists_every_command_once_in_its_group() {
 fn the_page_of_commands_is_what_help_says() {
     let mut page = String::from(
         "# Commands\n\nWhat `--help` says, command by command. stdout is data, stderr is talk.\n\n\
-         Exit codes: 0 fine, 1 findings or failure, 2 usage, 69 unreachable, 78 configuration unusable.\n",
+         Exit codes: 0 fine, 1 findings or failure, 2 usage, 69 unreachable, 74 disk not to be trusted, 78 configuration unusable.\n",
     );
     for (typed, mut command) in all() {
         let text = help(&mut command);
