@@ -3,6 +3,8 @@
 mod lookups;
 mod requests;
 mod retry;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -143,7 +145,10 @@ impl Intake {
                 batch.alarms.extend(self.rhythm.heard(feed, *at));
             }
         }
-        batch.alarms.extend(self.absence.due(now));
+        for (feed, alarm) in self.absence.due(now) {
+            batch.alarms.push(alarm);
+            self.show_connected(&feed);
+        }
         batch.alarms.extend(self.rhythm.due(now, self.journal.as_ref())?);
         Ok(())
     }
@@ -286,6 +291,10 @@ impl Intake {
         // What was looked up was not heard: the next connect asks since the last message.
         if element.origin != Origin::Rest {
             note_received(&mut batch.latest, &element);
+            if let Some(back) = self.absence.heard(&element.feed, element.received_at) {
+                batch.alarms.push(back);
+                self.show_connected(&element.feed);
+            }
         }
         batch.events.push(Event { seq: self.last, element });
     }
@@ -314,8 +323,6 @@ impl Intake {
     }
 
     fn connection(&mut self, feed: &FeedName, at: Timestamp, state: &Connection, batch: &mut Batch) {
-        let connected = *state == Connection::Connected;
-        self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
         match state {
             // The source has logged these with all that it knows.
             Connection::Connected => {
@@ -323,14 +330,21 @@ impl Intake {
                 batch.alarms.extend(self.absence.connected(feed, at));
             }
             Connection::Lost { reason } => {
-                self.rhythm.lost(feed);
-                self.absence.lost(feed, at, reason);
+                self.rhythm.lost(feed, at);
+                batch.alarms.extend(self.absence.lost(feed, at, reason));
             }
             Connection::LoginRefused { status } => {
-                self.rhythm.lost(feed);
+                self.rhythm.lost(feed, at);
                 batch.alarms.extend(self.absence.refused(feed, at, *status));
             }
         }
+        self.show_connected(feed);
+    }
+
+    /// For `/metrics`, `/readyz` and `status`.
+    fn show_connected(&self, feed: &FeedName) {
+        let connected = self.absence.is_connected(feed);
+        self.metrics.connected.get_or_create(&Feed { feed: feed.to_string() }).set(i64::from(connected));
     }
 }
 

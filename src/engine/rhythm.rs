@@ -2,6 +2,9 @@
 //!
 //! A feed's rhythm is learned from the hours in which its events were journaled over the last four weeks, by the hour of the week: nights
 //! and weekends are part of it. Until two weeks are known nothing is said; a fixed time may be set instead.
+//!
+//! Silence is counted over the time in which the feed was connected, however many connections that took: providers close each after some
+//! minutes. Another connection is no sign of life.
 
 use std::collections::HashMap;
 
@@ -27,8 +30,11 @@ pub struct Rhythm(HashMap<FeedName, Feed>);
 #[derive(Debug)]
 struct Feed {
     silence: Silence,
-    /// Counts from the connect as well: before it nothing could be heard.
+    /// Counts from the first connect as well: before it nothing could be heard.
     last: Option<Timestamp>,
+    /// How long it has been away since then, and since when it is, if it is: nothing can be heard meanwhile.
+    away: TimeDelta,
+    lost: Option<Timestamp>,
     told: bool,
     connected: bool,
     usual: Option<Usual>,
@@ -46,23 +52,34 @@ struct Usual {
 impl Rhythm {
     #[must_use]
     pub fn new(feeds: impl IntoIterator<Item = (FeedName, Silence)>) -> Self {
-        let feed = |silence| Feed { silence, last: None, told: false, connected: false, usual: None, learned: None };
+        let feed = |silence| Feed {
+            silence,
+            last: None,
+            away: TimeDelta::zero(),
+            lost: None,
+            told: false,
+            connected: false,
+            usual: None,
+            learned: None,
+        };
         Self(feeds.into_iter().map(|(name, silence)| (name, feed(silence))).collect())
     }
 
     pub fn connected(&mut self, feed: &FeedName, at: Timestamp) {
         if let Some(feed) = self.0.get_mut(feed) {
             feed.connected = true;
-            // One that was told to be silent is, until it is heard.
-            if !feed.told {
-                feed.last = Some(at);
+            let last = *feed.last.get_or_insert(at);
+            if let Some(lost) = feed.lost.take() {
+                feed.away += (at - lost.max(last)).max(TimeDelta::zero());
             }
         }
     }
 
-    pub fn lost(&mut self, feed: &FeedName) {
-        if let Some(feed) = self.0.get_mut(feed) {
-            feed.connected = false;
+    pub fn lost(&mut self, feed: &FeedName, at: Timestamp) {
+        if let Some(feed) = self.0.get_mut(feed)
+            && std::mem::take(&mut feed.connected)
+        {
+            feed.lost = Some(at);
         }
     }
 
@@ -70,6 +87,7 @@ impl Rhythm {
     pub fn heard(&mut self, name: &FeedName, at: Timestamp) -> Option<Alarm> {
         let feed = self.0.get_mut(name)?;
         let before = feed.last.replace(at);
+        feed.away = TimeDelta::zero();
         if !std::mem::take(&mut feed.told) {
             return None;
         }
@@ -86,7 +104,7 @@ impl Rhythm {
         let waits = self.0.values().filter(|feed| feed.connected && !feed.told);
         waits
             .filter_map(|feed| match feed.silence {
-                Silence::After(span) => feed.last.map(|last| last + span.delta()),
+                Silence::After(span) => feed.last.map(|last| last + feed.away + span.delta()),
                 Silence::Learned | Silence::Off => None,
             })
             .min()
@@ -100,12 +118,14 @@ impl Rhythm {
         let mut alarms = Vec::new();
         for (name, feed) in &mut self.0 {
             let Some(last) = feed.last.filter(|_| feed.connected && !feed.told) else { continue };
+            // As if it had been connected without a break, and heard so much later.
+            let counted = last + feed.away;
             let silent = match feed.silence {
                 Silence::Off => false,
-                Silence::After(span) => last + span.delta() <= now,
+                Silence::After(span) => counted + span.delta() <= now,
                 Silence::Learned => {
                     let hour = hour_of(now);
-                    if hour_of(last) + 1 >= hour {
+                    if hour_of(counted) + 1 >= hour {
                         continue;
                     }
                     if feed.learned != Some(hour) {
@@ -113,23 +133,23 @@ impl Rhythm {
                         feed.usual = learn(&journal.hours_heard(name, since)?, last);
                         feed.learned = Some(hour);
                     }
-                    feed.usual.as_ref().is_some_and(|usual| usual.missed(last, now) >= SILENT_HOURS)
+                    feed.usual.as_ref().is_some_and(|usual| usual.missed(counted, now) >= SILENT_HOURS)
                 }
             };
             if silent {
                 feed.told = true;
-                alarms.push(silent_alarm(name, last, now));
+                alarms.push(silent_alarm(name, last, feed.away, now));
             }
         }
         Ok(alarms)
     }
 }
 
-fn silent_alarm(name: &FeedName, last: Timestamp, now: Timestamp) -> Alarm {
-    let minutes = (now - last).num_minutes();
+fn silent_alarm(name: &FeedName, last: Timestamp, away: TimeDelta, now: Timestamp) -> Alarm {
+    let minutes = (now - last - away).num_minutes();
     tracing::warn!(feed = %name, minutes, "the feed is connected and silent, beyond its usual rhythm");
     Alarm::new(format!("silent {name} {last}"), Severity::High, format!("Feed {name} is silent beyond its usual rhythm"))
-        .note(format!("The connection stands, but no event has come for {minutes} minutes."))
+        .note(format!("It is connected, and no event has come for {minutes} minutes; time away is left out."))
         .note("Perhaps nothing happened. Perhaps the provider no longer sends: ask it, or look into its portal.")
         .note("What is usual is learned from the last four weeks; `silence` in the feed's section fixes it or switches this off.")
 }
@@ -176,6 +196,7 @@ mod tests {
         model::{
             books::{BooksDelta, Counts},
             names::TopicName,
+            time::Span,
             turn::Turn,
         },
         store::{Options, SqliteStore},
@@ -203,6 +224,56 @@ mod tests {
         assert_eq!(usual.missed(last, at(monday + 10)), 2);
     }
 
+    /// Four minutes connected, six seconds not, and so on; when silence is told.
+    fn closed_every_few_minutes(rhythm: &mut Rhythm, store: &SqliteStore, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+        let feed = FeedName::new("concedus");
+        let mut told = Vec::new();
+        let mut now = from;
+        while now < until {
+            rhythm.connected(&feed, now);
+            for _ in 0..4 {
+                now += TimeDelta::minutes(1);
+                told.extend(rhythm.due(now, store).unwrap().iter().map(|_| now));
+            }
+            rhythm.lost(&feed, now);
+            now += TimeDelta::seconds(6);
+            assert!(rhythm.due(now, store).unwrap().is_empty(), "away is another alarm's");
+        }
+        told
+    }
+
+    #[test]
+    fn silence_is_told_though_the_provider_closes_the_socket_every_few_minutes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = SqliteStore::open(Options::new(folder.path())).unwrap();
+        let feed = FeedName::new("concedus");
+        let mut rhythm = Rhythm::new([(feed.clone(), Silence::After(Span::from_secs(7_200)))]);
+        let told = closed_every_few_minutes(&mut rhythm, &store, at(0), at(5));
+        // Thirty connections make two hours; the pauses between them are not counted.
+        assert_eq!(told, [at(2) + TimeDelta::seconds(29 * 6)]);
+
+        // Heard in the midst of it, and then no more.
+        assert!(rhythm.heard(&feed, at(5)).is_some());
+        let told = closed_every_few_minutes(&mut rhythm, &store, at(5), at(10));
+        assert_eq!(told, [at(7) + TimeDelta::seconds(29 * 6)]);
+    }
+
+    #[test]
+    fn a_day_away_is_no_silence_and_what_came_before_it_still_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = SqliteStore::open(Options::new(folder.path())).unwrap();
+        let feed = FeedName::new("concedus");
+        let mut rhythm = Rhythm::new([(feed.clone(), Silence::After(Span::from_secs(7_200)))]);
+        rhythm.connected(&feed, at(0));
+        rhythm.lost(&feed, at(1));
+        rhythm.lost(&feed, at(12));
+        rhythm.connected(&feed, at(25));
+        assert_eq!(rhythm.next_look(), Some(at(26)));
+        assert!(rhythm.due(at(26) - TimeDelta::seconds(1), &store).unwrap().is_empty());
+        let alarms = rhythm.due(at(26), &store).unwrap();
+        assert!(alarms[0].notes[0].contains(" 120 minutes "), "{alarms:?}");
+    }
+
     #[test]
     fn less_than_two_weeks_are_no_rhythm() {
         let hours = office(1);
@@ -220,8 +291,17 @@ mod tests {
         let books = office(4).into_iter().map(book).collect();
         store.commit(Turn { books, ..Turn::default() }).wait().unwrap();
 
-        let mut rhythm = Rhythm::new([(feed.clone(), Silence::Learned)]);
+        // Connections that end every few minutes change nothing about it.
+        let mut closed = Rhythm::new([(feed.clone(), Silence::Learned)]);
         let monday = 4 * 7 * 24;
+        closed.connected(&feed, at(monday - 55));
+        assert!(closed.heard(&feed, at(monday - 55)).is_none());
+        closed.lost(&feed, at(monday - 55));
+        let told = closed_every_few_minutes(&mut closed, &store, at(monday - 55), at(monday + 20));
+        // In two days and a half it was away for an hour and a half: so much later.
+        assert!(told.len() == 1 && told[0] >= at(monday + 10) && told[0] < at(monday + 12), "{told:?}");
+
+        let mut rhythm = Rhythm::new([(feed.clone(), Silence::Learned)]);
         rhythm.connected(&feed, at(monday - 55));
         assert!(rhythm.heard(&feed, at(monday - 55)).is_none(), "Friday, five o'clock");
         let mut told = |hour: i64| -> Vec<String> {

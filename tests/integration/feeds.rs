@@ -115,6 +115,25 @@ async fn a_feed_that_falls_silent_beyond_its_time_is_told_once_and_once_that_it_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_told_though_the_provider_closes_each_socket_before_that_time() {
+    const TEXTS: &[&str] = &["is silent", "is heard again"];
+    let feed = FeedServer::start(&["--token-life", "1.5", "--close-when-expired"]);
+    let place = place(&feed, "4s");
+    let service = place.start().await;
+    connects(&feed, &place, &service, 1).await;
+    let silent = "Feed concedus is silent beyond its usual rhythm";
+    assert_eq!(tells(&place, TEXTS, 1).await, [silent]);
+    let stats = feed.stats().await;
+    assert!(stats["expired"].as_u64().unwrap() >= 2, "each socket ended before it could be called silent: {stats}");
+
+    feed.send(&event(1)).await;
+    // One that falls between two sockets comes by the request for past messages.
+    let heard = "Feed concedus is heard again";
+    assert_eq!(tells(&place, TEXTS, 2).await[0], heard);
+    assert!(service.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enabled_topics_that_change_are_told_once_across_a_restart_and_once_that_they_are_back() {
     const TEXTS: &[&str] = &["no longer sends", "now sends"];
     let feed = FeedServer::start(&[]);
