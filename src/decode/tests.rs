@@ -170,11 +170,46 @@ fn replies_are_recognised_in_every_form() {
         (r#"[{"name":"identResult"}]"#.to_owned(), 0, false, true),
         (r#"{"topics":["identResult"]}"#.to_owned(), 0, false, true),
         (r#"{"topic":"method","method":"getEnabledTopics","data":[{"topic":"identResult"}]}"#.to_owned(), 0, false, true),
+        (r#"{"topic":"method","method":"getEnabledTopics","data":{"topics":["identResult"]}}"#.to_owned(), 0, false, true),
+        (r#"{"topic":"method","method":"getEnabledTopics","data":[]}"#.to_owned(), 0, true, false),
+        (r#"[{"name":"identResult","title":"A result","enabled":true}]"#.to_owned(), 0, false, true),
     ] {
         let decoded = decode(&text);
         assert_eq!((decoded.elements.len(), decoded.wrapped, decoded.method_reply), (events, wrapped, reply), "{text}");
         assert!(decoded.quarantined.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn what_is_no_plain_list_of_names_is_never_taken_for_a_reply() {
+    let event = r#"{"topic":"identResult","identId":"1"}"#;
+    let mut shown = String::new();
+    for text in [
+        r#"[{"name":"x","status":"failed","identId":"1"}]"#.to_owned(),
+        r#"["identResult",7]"#.to_owned(),
+        r#"["identification failed, see the portal"]"#.to_owned(),
+        format!(r#"{{"topics":[{event}]}}"#),
+        r#"{"topics":["identResult"],"status":"failed"}"#.to_owned(),
+        r#"{"topics":[{"name":"x","person":{"id":1}}]}"#.to_owned(),
+        r#"{"topic":"method","error":"unknown topic"}"#.to_owned(),
+        r#"{"topic":"method","method":"getLastMessages","error":null}"#.to_owned(),
+        r#"{"topic":"method","method":"getEnabledTopics","data":[{"topic":"identResult","identId":"1"},{"identId":"2"}]}"#
+            .to_owned(),
+        r#"{"topic":"method","method":"getLastMessages","messages":[],"error":"too many"}"#.to_owned(),
+        r#"{"messages":[],"truncated":true}"#.to_owned(),
+        r#"{"messages":[7],"since":"now"}"#.to_owned(),
+        format!(r#"{{"messages":[{event}],"data":[{event}]}}"#),
+        format!(r#"{{"messages":[],"data":[{event}]}}"#),
+    ] {
+        let decoded = decode(&text);
+        assert!(!decoded.method_reply, "{text}");
+        writeln!(shown, "{text}\n  {} events", decoded.elements.len()).unwrap();
+        for item in &decoded.quarantined {
+            writeln!(shown, "  {}: {}: {}", item.reason.as_str(), item.detail, String::from_utf8_lossy(&item.bytes)).unwrap();
+        }
+        assert!(decoded.elements.len() + decoded.quarantined.len() > 0, "{text}");
+    }
+    insta::assert_snapshot!(shown);
 }
 
 #[test]
