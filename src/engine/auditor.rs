@@ -84,7 +84,7 @@ impl Auditor {
             let findings;
             (self, findings) = match looked.await {
                 Ok(looked) => looked,
-                Err(error) => return tracing::error!(%error, "the auditor broke: nobody compares the books until the restart"),
+                Err(error) => return tracing::error!(%error, "the auditor broke"),
             };
             match findings {
                 Ok(findings) if findings.changed.is_empty() && findings.alarms.is_empty() => {}

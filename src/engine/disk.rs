@@ -64,7 +64,7 @@ impl Watch {
             (self, alarms) = match looked.await {
                 Ok(looked) => looked,
                 Err(error) => {
-                    return tracing::error!(%error, "the watch of the disk broke: a full disk is not told until the restart");
+                    return tracing::error!(%error, "the watch of the disk broke");
                 }
             };
             for alarm in alarms {

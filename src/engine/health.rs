@@ -75,13 +75,15 @@ impl Health {
     }
 
     /// Serves until `stop`.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let app = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(self);
-        axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await }).await
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
+            tracing::error!(%error, "the health page can't be served");
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod absence;
 mod auditor;
+mod build;
 mod caretaker;
 pub mod control;
+mod crew;
 mod damage;
 mod disk;
 mod first;
@@ -26,9 +28,10 @@ mod topics;
 mod warden;
 mod ways;
 
+pub use build::declared;
 pub use last_good::kept_configuration;
 pub use pipeline::BATCH;
-pub use service::{Origin, Running, ServiceError, declared, start, start_from};
+pub use service::{Origin, Running, ServiceError, start, start_from};
 
 /// An error with its sources, as one line.
 #[must_use]

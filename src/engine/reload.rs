@@ -254,7 +254,15 @@ impl Reloader {
         let watching = tokio::spawn(watch::watch(folders, self.watch, QUIET, AT_MOST, changed, stop.clone()));
         loop {
             let request = tokio::select! {
-                Some(()) = changes.recv() => Request { confirm: false, answer: None },
+                changed = changes.recv() => match changed {
+                    Some(()) => Request { confirm: false, answer: None },
+                    None if stop.is_cancelled() => break,
+                    // Saved rules would never be taken up, and nobody would hear why.
+                    None => {
+                        tracing::error!("the watch of the rules' folder broke");
+                        break;
+                    }
+                },
                 Some(request) = requests.recv() => request,
                 () = stop.cancelled() => break,
             };

@@ -9,15 +9,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
-    task::JoinSet,
-};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     auditor::Auditor,
-    caretaker, control, disk,
+    build, caretaker, control,
+    crew::Crew,
+    disk,
     health::{self, Health},
     heartbeat,
     intake::Intake,
@@ -33,10 +32,9 @@ use super::{
     ways::{Source, Ways},
 };
 use crate::{
-    alerts::{Alarm, Alarms, Desk, Routes, Way},
+    alerts::{Alarm, Alarms, Desk},
     channels::{Channel, ChannelError},
-    config::{self, ChannelConfig, Config, FeedConfig, secret::SecretError},
-    decode::{self, Decoder},
+    config::{ChannelConfig, Config, FeedConfig, secret::SecretError},
     model::{
         ids::{Ids, Seq},
         names::{ChannelName, FeedName},
@@ -47,10 +45,7 @@ use crate::{
     },
     outbox,
     render::{self, Templates},
-    rules::{
-        evaluate,
-        set::{Declared, Generation},
-    },
+    rules::{evaluate, set::Generation},
     source::{Resume, concedus},
     store::{self, Journal, Outbox, Space, SqliteStore, StoreError},
     telemetry::{Metrics, Progress},
@@ -88,8 +83,10 @@ pub enum ServiceError {
     Engine(#[source] StoreError),
     #[error("the engine broke")]
     EngineGone,
-    #[error("a feed or the reloader broke")]
-    Task(#[source] tokio::task::JoinError),
+    #[error("{name} broke; the log has the place")]
+    Broke { name: String },
+    #[error("{name} ended, and nobody had told it to")]
+    Ended { name: String },
     #[error("channel `{name}` stopped")]
     Dispatcher { name: ChannelName, source: StoreError },
 }
@@ -97,9 +94,6 @@ pub enum ServiceError {
 fn listed(errors: &[ServiceError]) -> String {
     errors.iter().flat_map(|error| ["\n\n  ".to_owned(), super::chain(error)]).collect()
 }
-
-/// One task a channel; each ends with the store's error, or when it is told to stop.
-type Dispatchers = JoinSet<(ChannelName, Result<(), StoreError>)>;
 
 /// A service that runs.
 pub struct Running {
@@ -120,9 +114,11 @@ pub struct Running {
     stop_feeds: CancellationToken,
     stop_rest: CancellationToken,
     /// The feeds, and the reloader, which ends with them.
-    feeds: JoinSet<()>,
+    feeds: Crew,
     engine: oneshot::Receiver<Result<(), StoreError>>,
-    dispatchers: Dispatchers,
+    dispatchers: Crew,
+    /// Everything else that goes on until the stop.
+    watchers: Crew,
     /// None: it could not be served, which the operators were told.
     control: Option<control::Served>,
 }
@@ -158,7 +154,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start());
     let metrics = Arc::new(Metrics::new());
     let Ways { channels, mut sources, beat } = Ways::build(config, &clock)?;
-    let routes = routes(config, &channels);
+    let routes = build::routes(config, &channels);
 
     let space = Arc::new(Space::new(&config.data_dir, config.disk.reserve.0));
     // The store's lock before the port: who starts a second redflag is told that, and who holds it.
@@ -182,7 +178,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         rules: config.rules.directory.clone(),
         watch: config.rules.watch,
         templates: template_options,
-        declared: declared(config, &routes),
+        declared: build::declared(config, &routes),
         live: Arc::clone(&live),
         live_templates: Arc::clone(&live_templates),
         journal: Arc::clone(&journal),
@@ -195,7 +191,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     live.store(Arc::clone(&generation));
     let ground = Ground {
         data_dir: config.data_dir.clone(),
-        declared: declared(config, &routes),
+        declared: build::declared(config, &routes),
         after: journal.judged()?,
         to: ahead(journal.as_ref(), opened.unclean)?,
         pairs: first_asked(journal.as_ref(), &generation, opened.unclean)?,
@@ -206,7 +202,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let (control, control_in) = mpsc::channel(256);
     let (gaps, gaps_in) = watch::channel(());
     let wake: HashMap<ChannelName, Arc<Notify>> = channels.keys().map(|name| (name.clone(), Arc::new(Notify::new()))).collect();
-    let received = received(config, journal.as_ref())?;
+    let received = build::received(config, journal.as_ref())?;
     let resumes: HashMap<FeedName, watch::Receiver<_>> =
         received.iter().map(|(feed, sender)| (feed.clone(), sender.subscribe())).collect();
     let meters: HashMap<FeedName, Meter> = config.feeds.keys().map(|feed| (feed.clone(), Meter::default())).collect();
@@ -224,8 +220,8 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         ids: Ids::random(),
         intake: Intake::new(
             Arc::clone(&journal),
-            decoders(config),
-            config.feeds.values().flat_map(declared_topics).cloned().collect(),
+            build::decoders(config),
+            config.feeds.values().flat_map(build::declared_topics).cloned().collect(),
             last,
             Arc::clone(&clock),
             Ids::random(),
@@ -233,7 +229,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
             meters.clone(),
             leak.clone(),
         )
-        .listening(Rhythm::new(config.feeds.iter().filter_map(expected)))
+        .listening(Rhythm::new(config.feeds.iter().filter_map(build::expected)))
         .trying(tries.clone()),
         desk: Desk::new(config.environment.as_str(), journal.quiet_periods()?),
         alarms: Alarms::new(config.environment.as_str(), config.operators.send_to.clone()),
@@ -260,15 +256,20 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         let _ = control.send(Control::Alarm(super::first::alarm(config))).await;
     }
     let health = Health::new(Arc::clone(&metrics), tries.clone(), Arc::clone(&clock));
-    tokio::spawn(health.clone().serve(listener, stop_rest.clone()));
+    let mut watchers = Crew::from_environment(config.environment);
+    watchers.spawn("the health page", &stop_rest, health.clone().serve(listener, stop_rest.clone()));
+    let (notices, told) = mpsc::channel(256);
+    watchers.spawn("telling of deliveries", &stop_feeds, tell_notices(told, control.clone()));
     let dispatchers =
-        spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &control, &progress, &stop_rest);
+        spawn_dispatchers(config, channels, &outbox, &live_templates, &clock, &wake, &notices, &progress, &stop_rest);
     let (reload, requests) = mpsc::channel(8);
+    let last_load = Arc::new(ArcSwap::from_pointee(first_load.clone()));
+    watchers.spawn("keeping the last report", &stop_rest, keep_last(Arc::clone(&last_load), reports.subscribe()));
     let live_parts = control::Live {
         metrics: Arc::clone(&metrics),
         health: health.clone(),
         generation: Arc::clone(&live),
-        last_load: last_load(first_load.clone(), reports.subscribe()),
+        last_load,
         reload: reload.clone(),
         engine: control.clone(),
         wake,
@@ -300,20 +301,23 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         let _ = control.send(Control::Alarm(stranded(&channel, count))).await;
     }
     let alarms = control.clone();
-    tokio::spawn(warden.run(control.clone(), trouble, stop_feeds.clone()));
+    watchers.spawn("the warden", &stop_feeds, warden.run(control.clone(), trouble, stop_feeds.clone()));
     let disk = disk::Watch::new(space, config.disk, Arc::clone(&clock), Arc::clone(&metrics), progress.clone());
-    tokio::spawn(disk.run(control.clone(), stop_rest.clone()));
-    tokio::spawn(caretaker::run(config.retention, store.clone(), Arc::clone(&clock), stop_feeds.clone()));
+    watchers.spawn("the watch of the disk", &stop_rest, disk.run(control.clone(), stop_rest.clone()));
+    let caretaker = caretaker::run(config.retention, store.clone(), Arc::clone(&clock), stop_feeds.clone());
+    watchers.spawn("the caretaker", &stop_feeds, caretaker);
     if let (Some(beat), Some(heartbeat)) = (beat, &config.heartbeat) {
         let every = heartbeat.every.get();
-        tokio::spawn(heartbeat::run(beat, every, store.clone(), progress.clone(), Arc::clone(&metrics), stop_feeds.clone()));
+        let beats = heartbeat::run(beat, every, store.clone(), progress.clone(), Arc::clone(&metrics), stop_feeds.clone());
+        watchers.spawn("the heartbeat", &stop_feeds, beats);
     }
-    tokio::spawn(auditor.run(control.clone(), stop_feeds.clone()));
+    watchers.spawn("the auditor", &stop_feeds, auditor.run(control.clone(), stop_feeds.clone()));
     let look_ups = look_ups(config, &mut sources, &store, &clock, &gaps_in, &signals, &meters);
-    let mut feeds = spawn_sources(sources, journal.as_ref(), resumes, &meters, &tries, &signals, &alarms, &stop_feeds)?;
-    feeds.spawn(reloader.run(latest, control, requests, stop_feeds.clone()));
+    let mut feeds = Crew::from_environment(config.environment);
+    spawn_sources(&mut feeds, sources, journal.as_ref(), resumes, &meters, &tries, &signals, &alarms, &stop_feeds)?;
+    feeds.spawn("the reloader", &stop_feeds, reloader.run(latest, control, requests, stop_feeds.clone()));
     for work in look_ups {
-        feeds.spawn(work.run(stop_feeds.clone()));
+        feeds.spawn(format!("the look-ups of feed {}", work.feed), &stop_feeds, work.run(stop_feeds.clone()));
     }
     drop(signals);
     health.set_ready(true);
@@ -333,6 +337,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
         feeds,
         engine,
         dispatchers,
+        watchers,
         control: control_socket,
     })
 }
@@ -366,21 +371,25 @@ fn look_ups(
     sources.iter_mut().filter_map(work).collect()
 }
 
-/// What was loaded last, for whoever asks how that went.
-fn last_load(first: Report, mut reports: broadcast::Receiver<Report>) -> Arc<ArcSwap<Report>> {
-    let last = Arc::new(ArcSwap::from_pointee(first));
-    let keep = Arc::clone(&last);
-    tokio::spawn(async move {
-        loop {
-            match reports.recv().await {
-                Ok(report) => keep.store(Arc::new(report)),
-                // The newer ones come.
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-            }
+/// Keeps what was loaded last, for whoever asks how that went.
+async fn keep_last(last: Arc<ArcSwap<Report>>, mut reports: broadcast::Receiver<Report>) {
+    loop {
+        match reports.recv().await {
+            Ok(report) => last.store(Arc::new(report)),
+            // The newer ones come.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
         }
-    });
-    last
+    }
+}
+
+/// Hands what the dispatchers tell on to the engine.
+async fn tell_notices(mut notices: mpsc::Receiver<outbox::Notice>, engine: mpsc::Sender<Control>) {
+    while let Some(notice) = notices.recv().await {
+        if engine.send(Control::Notice(notice)).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Alerts go out without it, so a socket that can't be served is an alarm and no reason not to start.
@@ -428,27 +437,25 @@ impl Running {
         report.await.ok()
     }
 
-    /// Resolves when the engine or a channel has stopped by itself, which is always an error.
+    /// Resolves when the engine or any long-lived task has stopped by itself, which is always an error.
     pub async fn failed(&mut self) -> ServiceError {
-        let feeds = async {
-            while let Some(ended) = self.feeds.join_next().await {
-                // A feed may have an end: a file, standard input.
-                if let Err(error) = ended {
-                    return error;
-                }
+        let socket = async {
+            match &mut self.control {
+                Some(socket) => socket.ended().await,
+                None => std::future::pending().await,
             }
-            std::future::pending().await
         };
         tokio::select! {
-            error = feeds => ServiceError::Task(error),
+            // The engine first: who works for it ends when it is gone.
+            biased;
             ended = &mut self.engine => match ended {
                 Ok(Err(error)) => ServiceError::Engine(error),
                 Ok(Ok(())) | Err(_) => ServiceError::EngineGone,
             },
-            Some(ended) = self.dispatchers.join_next() => match ended {
-                Ok((name, Err(source))) => ServiceError::Dispatcher { name, source },
-                Ok((_, Ok(()))) | Err(_) => ServiceError::EngineGone,
-            },
+            error = self.feeds.failed() => error,
+            error = self.dispatchers.failed() => error,
+            error = self.watchers.failed() => error,
+            () = socket => ServiceError::Ended { name: "the control socket".to_owned() },
         }
     }
 
@@ -459,13 +466,13 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), ServiceError> {
         self.health.set_ready(false);
         self.stop_feeds.cancel();
-        if let Some(control) = self.control.take() {
+        if let Some(control) = &mut self.control {
             control.ended().await;
         }
         let drained = tokio::time::timeout(DRAIN, async {
-            while let Some(ended) = self.feeds.join_next().await {
+            while let Some(ended) = self.feeds.next().await {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "a feed or the reloader broke");
+                    tracing::error!(%error, "while stopping");
                 }
             }
             self.engine.await.unwrap_or(Err(StoreError::WriterGone)).map_err(ServiceError::Engine)
@@ -481,14 +488,13 @@ impl Running {
             );
         }
         let dispatchers = async {
-            while let Some(ended) = self.dispatchers.join_next().await {
+            while let Some(ended) = self.dispatchers.next().await {
                 match ended {
-                    Ok((_, Ok(()))) => {}
-                    Ok((name, Err(source))) => return Err(ServiceError::Dispatcher { name, source }),
-                    Err(error) => tracing::error!(%error, "a channel's task broke"),
+                    Err(error @ ServiceError::Broke { .. }) => tracing::error!(%error, "while stopping"),
+                    ended => ended?,
                 }
             }
-            Ok(())
+            Ok::<_, ServiceError>(())
         };
         if let Ok(result) = tokio::time::timeout(DRAIN, dispatchers).await {
             result?;
@@ -537,66 +543,6 @@ fn stranded(channel: &ChannelName, count: u64) -> Alarm {
     .note("Put the channel back until they are sent, or see to it that their readers learn of them.")
 }
 
-/// What routing knows of the channels.
-fn routes(config: &Config, channels: &BTreeMap<ChannelName, Arc<dyn Channel>>) -> Routes {
-    let ways = channels.iter().map(|(name, channel)| {
-        let give_up = config.channels.get(name).map(|channel| channel.retry().give_up).unwrap_or_default();
-        let recipients = channel.recipients().to_vec();
-        let channel = Arc::clone(channel);
-        (name.clone(), Way { recipients, identity: Arc::new(move |id| channel.identity(id)), give_up })
-    });
-    Routes::new(ways.collect(), config.groups.clone(), config.fallback.send_to.clone()).delays(config.delays)
-}
-
-/// What rules may name beyond what redflag knows.
-pub fn declared(config: &Config, routes: &Routes) -> Declared {
-    let mut topics = Vec::new();
-    let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for feed in config.feeds.values() {
-        let more_fields = match feed {
-            FeedConfig::Concedus(feed) => &feed.fields,
-            FeedConfig::Jsonl(feed) => &feed.fields,
-        };
-        topics.extend(declared_topics(feed).iter().cloned());
-        for (topic, names) in more_fields {
-            fields.entry(topic.clone()).or_default().extend(names.iter().cloned());
-        }
-    }
-    Declared { topics, fields, recipients: Some(routes.names().map(str::to_owned).collect()) }
-}
-
-fn declared_topics(feed: &FeedConfig) -> &[String] {
-    match feed {
-        FeedConfig::Concedus(feed) => &feed.topics,
-        FeedConfig::Jsonl(feed) => &feed.topics,
-    }
-}
-
-/// Feeds that have a rhythm; a file has none.
-fn expected((name, feed): (&FeedName, &FeedConfig)) -> Option<(FeedName, config::feeds::Silence)> {
-    match feed {
-        FeedConfig::Concedus(feed) => Some((name.clone(), feed.silence)),
-        FeedConfig::Jsonl(_) => None,
-    }
-}
-
-fn decoders(config: &Config) -> HashMap<FeedName, Decoder> {
-    let decoder = |(name, feed): (&FeedName, &FeedConfig)| {
-        let (zone, limit, words) = match feed {
-            FeedConfig::Concedus(feed) => (feed.naive_time_zone, feed.attachment_limit, &feed.success_words),
-            FeedConfig::Jsonl(feed) => (feed.naive_time_zone, feed.attachment_limit, &feed.success_words),
-        };
-        let attachment_limit = usize::try_from(limit.0).unwrap_or(usize::MAX);
-        let options = decode::Options { naive_zone: zone.map(|zone| zone.0), attachment_limit, success_words: words.clone() };
-        (name.clone(), Decoder::new(name.clone(), options))
-    };
-    config.feeds.iter().map(decoder).collect()
-}
-
-fn received(config: &Config, journal: &dyn Journal) -> Result<HashMap<FeedName, watch::Sender<Latest>>, StoreError> {
-    config.feeds.keys().map(|name| Ok((name.clone(), watch::channel(journal.latest(name)?).0))).collect()
-}
-
 /// Starts the engine's thread; answers when it has judged what an earlier run left.
 async fn spawn_engine(
     parts: Parts,
@@ -610,8 +556,9 @@ async fn spawn_engine(
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(%error, "the engine's runtime can't be built"),
             };
+            // It goes only after its end is told: who works for it ends then, and that would look like the cause.
+            let mut pipeline = Pipeline::new(parts);
             let result = runtime.block_on(async {
-                let mut pipeline = Pipeline::new(parts);
                 let count = pipeline.catch_up().await?;
                 // Nobody waits any more only when the start was given up.
                 let _ = caught_up.send(count);
@@ -640,20 +587,11 @@ fn spawn_dispatchers(
     templates: &Arc<ArcSwap<Templates>>,
     clock: &Arc<dyn Clock>,
     wake: &HashMap<ChannelName, Arc<Notify>>,
-    control: &mpsc::Sender<Control>,
+    notices: &mpsc::Sender<outbox::Notice>,
     progress: &Progress,
     stop: &CancellationToken,
-) -> Dispatchers {
-    let (notices, mut told) = mpsc::channel(256);
-    let to_engine = control.clone();
-    tokio::spawn(async move {
-        while let Some(notice) = told.recv().await {
-            if to_engine.send(Control::Notice(notice)).await.is_err() {
-                return;
-            }
-        }
-    });
-    let mut dispatchers = JoinSet::new();
+) -> Crew {
+    let mut dispatchers = Crew::from_environment(config.environment);
     for (name, channel) in channels {
         let Some(settings) = config.channels.get(&name) else { continue };
         let parallel = match settings {
@@ -670,14 +608,17 @@ fn spawn_dispatchers(
             notices: notices.clone(),
             progress: progress.hand(format!("channel {name}")),
         };
-        let stop = stop.clone();
-        dispatchers.spawn(async move { (name, outbox::run(options, work, stop).await) });
+        let (task, stop) = (format!("channel {name}"), stop.clone());
+        dispatchers.spawn_finite(task, async move {
+            outbox::run(options, work, stop).await.map_err(|source| ServiceError::Dispatcher { name, source })
+        });
     }
     dispatchers
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
 fn spawn_sources(
+    feeds: &mut Crew,
     sources: Vec<(FeedName, Source)>,
     journal: &dyn Journal,
     mut resumes: HashMap<FeedName, watch::Receiver<Latest>>,
@@ -686,17 +627,17 @@ fn spawn_sources(
     signals: &mpsc::Sender<Heard>,
     control: &mpsc::Sender<Control>,
     stop: &CancellationToken,
-) -> Result<JoinSet<()>, StoreError> {
-    let mut tasks = JoinSet::new();
+) -> Result<(), StoreError> {
     for (name, source) in sources {
         let Some(latest) = resumes.remove(&name) else { continue };
         let meter = meters.get(&name).cloned().unwrap_or_default();
         let last_try = tries.get(&name).cloned().unwrap_or_default();
         let resume = Resume { latest, position: journal.position(&name)?, meter, last_try: last_try.clone() };
         let (signals, control, stop) = (signals.clone(), control.clone(), stop.clone());
+        let task = format!("feed {name}");
         match source {
-            Source::Concedus(source) => tasks.spawn(source.run(resume, signals, stop)),
-            Source::Jsonl(source) => tasks.spawn(async move {
+            Source::Concedus(source) => feeds.spawn(task, &stop.clone(), source.run(resume, signals, stop)),
+            Source::Jsonl(source) => feeds.spawn_finite(task, async move {
                 if let Err(error) = source.run(resume, signals, stop).await {
                     tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
                     last_try.failed(super::chain(&error), None);
@@ -705,8 +646,9 @@ fn spawn_sources(
                         .note("No events arrive from it. Mend the cause and restart redflag.");
                     let _ = control.send(Control::Alarm(alarm)).await;
                 }
+                Ok(())
             }),
-        };
+        }
     }
-    Ok(tasks)
+    Ok(())
 }

@@ -100,7 +100,7 @@ impl Warden {
                 (self, findings) = match looked.await {
                     Ok(looked) => looked,
                     Err(error) => {
-                        return tracing::error!(%error, "the warden broke: late deliveries are not told until the restart");
+                        return tracing::error!(%error, "the warden broke");
                     }
                 };
                 let Findings { effects, alarms, more } = match findings {

@@ -33,4 +33,5 @@ mod sandbox;
 mod saving;
 mod scout;
 mod support;
+mod watchers;
 mod webhook;

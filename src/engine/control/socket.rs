@@ -44,14 +44,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Served {
     pub path: PathBuf,
-    task: JoinHandle<()>,
+    /// None: it is gone.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Served {
-    /// Waits until it is gone; after the stop that it was given.
-    pub async fn ended(self) {
-        // A task that broke has nothing left to close.
-        drop(self.task.await);
+    /// Waits until it is gone, which it is only after the stop that it was given, or when it broke.
+    pub async fn ended(&mut self) {
+        if let Some(task) = &mut self.task {
+            // A task that broke has nothing left to close.
+            drop(task.await);
+            self.task = None;
+        }
     }
 }
 
@@ -73,7 +77,7 @@ pub fn serve(office: Office, stop: CancellationToken) -> io::Result<Served> {
     }
     tracing::info!(path = %path.display(), "commands are taken here");
     let task = tokio::spawn(accept(listener, path.clone(), office, stop));
-    Ok(Served { path, task })
+    Ok(Served { path, task: Some(task) })
 }
 
 /// Where it belongs: the service's folder below /run, else with the store.

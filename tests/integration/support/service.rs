@@ -95,6 +95,7 @@ impl Place {
             .arg("--config")
             .arg(self.path("redflag.toml"))
             .env_remove("SUDO_USER")
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
