@@ -23,6 +23,8 @@ use crate::{
 const UNNAMED: TimeDelta = TimeDelta::days(1);
 /// So many of them at most: their names are a stranger's.
 const UNNAMED_TOPICS: usize = 20;
+/// A connection ends now and then, whatever is asked; so many in a row at the requests for one topic are no chance.
+const BREAKS: u32 = 3;
 
 /// What can't be proven complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +92,12 @@ pub(super) struct Plan {
     current: Option<Search>,
     /// Searches that bisected when their connection was lost, by topic.
     broken: BTreeMap<String, Search>,
-    /// Told together, when all topics were asked for.
+    /// How many connections ended at a topic's requests since one came to an end.
+    breaks: BTreeMap<String, u32>,
+    /// To be told together, when all topics were asked for, or when nothing comes of asking.
     unproven: Vec<Unproven>,
+    /// To be told now.
+    due: Vec<Unproven>,
     provider: Provider,
 }
 
@@ -107,7 +113,9 @@ impl Plan {
             queue: VecDeque::new(),
             current: None,
             broken: BTreeMap::new(),
+            breaks: BTreeMap::new(),
             unproven: Vec::new(),
+            due: Vec::new(),
             provider: Provider::default(),
         }
     }
@@ -283,8 +291,7 @@ impl Plan {
     /// A request for past messages was closed without an answer to be compared.
     pub(super) fn unanswered(&mut self, answer: &Answer, now: Timestamp) {
         if *answer != Answer::None {
-            // Asked again after the next connect.
-            return self.keep_current();
+            return self.broke(now);
         }
         let provider = self.provider;
         if let Some(search) = &mut self.current {
@@ -321,9 +328,30 @@ impl Plan {
         }
     }
 
-    /// Told when all topics were asked for, and after that no longer owed.
+    /// What is to be told now. It has to be on its way before the position that no longer owes it.
     pub(super) fn unproven(&mut self) -> Vec<Unproven> {
-        if self.step == Step::Done { std::mem::take(&mut self.unproven) } else { Vec::new() }
+        std::mem::take(&mut self.due)
+    }
+
+    /// The connection ended at the open request. It is made again after the next connect; after some of these for less, and in the end
+    /// what it asks for is a gap.
+    fn broke(&mut self, now: Timestamp) {
+        let Some(mut search) = self.current.take() else { return };
+        let key = key(search.topic.as_deref());
+        let breaks = self.breaks.entry(key).or_default();
+        *breaks += 1;
+        let next = match *breaks {
+            ..BREAKS => Next::Ask,
+            _ if *breaks >= 2 * BREAKS => search.given_up(now).unwrap_or_else(|| search.broke(now)),
+            _ => search.broke(now),
+        };
+        self.current = Some(search);
+        if next == Next::Ask {
+            return self.keep_current();
+        }
+        self.go_on(next);
+        // Those of other topics as well: nothing says that all will ever be asked for on one connection.
+        self.tell();
     }
 
     fn keep_current(&mut self) {
@@ -337,6 +365,7 @@ impl Plan {
             Next::Ask => return,
             Next::Whole => {
                 if let Some(search) = self.current.take() {
+                    self.breaks.remove(&key(search.topic.as_deref()));
                     self.owed.ahead.insert(key(search.topic.as_deref()), None);
                 }
                 return;
@@ -344,6 +373,7 @@ impl Plan {
             Next::Gap { until, reason } => (until, reason),
         };
         let Some(search) = self.current.take() else { return };
+        self.breaks.remove(&key(search.topic.as_deref()));
         let since = search.window().from.min(until);
         let topics: Vec<String> = search.topic.into_iter().collect();
         let same = self.unproven.iter_mut().find(|told| (told.since, told.until, &told.reason) == (since, until, &reason));
@@ -353,13 +383,18 @@ impl Plan {
         }
     }
 
-    /// All topics were asked for: what can't be proven is told, and nothing is owed any more.
-    fn over(&mut self) {
-        self.step = Step::Done;
+    fn tell(&mut self) {
         for told in &self.unproven {
             let topics = if told.topics.is_empty() { vec![String::new()] } else { told.topics.clone() };
             self.owed.told.extend(topics.into_iter().map(|topic| (key(Some(&topic)), told.until)));
         }
+        self.due.append(&mut self.unproven);
+    }
+
+    /// All topics were asked for: what can't be proven is told, and nothing is owed any more.
+    fn over(&mut self) {
+        self.step = Step::Done;
+        self.tell();
         (self.owed.since, self.owed.known) = (None, None);
         self.owed.ahead.clear();
     }

@@ -22,6 +22,8 @@ const GROWTH: u32 = 4;
 const PRECISION: TimeDelta = TimeDelta::seconds(1);
 /// The most steps of a bisection: 2^24 s are half a year.
 const STEPS: u32 = 24;
+/// Why a gap is told where no request comes to an answer.
+const BREAKS: &str = "the connection ended each time that its past messages were asked for";
 
 /// Since when messages of a topic may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,8 @@ enum Step {
     Grow { count: u32, last: usize },
     /// The answer of so many messages has nothing to be measured by: does the provider give more at once, from any time?
     Probe { number: usize, all: bool },
-    /// `low`: known to be cut there; `high`: whole from there.
+    /// `low`: known to be cut there; `high`: whole from there. `limit`: so many messages may be all that the provider gives at once;
+    /// where none came, what it gave otherwise.
     Bisect { low: Timestamp, mid: Timestamp, high: Timestamp, count: u32, limit: usize, left: u32 },
 }
 
@@ -155,7 +158,10 @@ impl Search {
                 }
                 (false, true) => self.cut(before, self.first_count.max(u32::try_from(before).unwrap_or(u32::MAX)), now),
             },
-            Step::Bisect { count, limit, .. } => self.narrow(number < limit.min(count as usize), now),
+            Step::Bisect { count, limit, .. } => {
+                let limit = if limit == 0 { provider.largest.max(1) } else { limit };
+                self.narrow(number < limit.min(count as usize), now)
+            }
         }
     }
 
@@ -176,6 +182,24 @@ impl Search {
             Step::Probe { number, .. } => self.cut(number, self.first_count, now),
             Step::Bisect { .. } => self.narrow(false, now),
         }
+    }
+
+    /// The connection ended at this request, again and again: something that is asked for does that.
+    pub(super) fn broke(&mut self, now: Timestamp) -> Next {
+        match self.step {
+            Step::Grow { count, last } => {
+                BREAKS.clone_into(&mut self.reason);
+                let count = if last > 0 { count / GROWTH } else { count };
+                self.bisect(count, last, now)
+            }
+            Step::Probe { number, .. } => self.cut(number, self.first_count, now),
+            Step::Bisect { .. } => self.narrow(false, now),
+        }
+    }
+
+    /// It never ended otherwise.
+    pub(super) fn given_up(&self, now: Timestamp) -> Option<Next> {
+        (!self.proven).then(|| Next::Gap { until: now, reason: BREAKS.to_owned() })
     }
 
     /// Nothing came in time.

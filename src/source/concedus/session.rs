@@ -402,8 +402,8 @@ impl<'a> Session<'a> {
     /// Asks the plan's next question, if there is one, and says what it came to where there is none.
     async fn ask_next(&mut self) -> Result<(), Stop> {
         let ask = self.plan.next(self.clock.now());
-        for Unproven { topics, since, until, reason } in self.plan.unproven() {
-            self.pass(Signal::Unproven { feed: self.feed.clone(), topics, since, until, reason }).await?;
+        for signal in self.unproven() {
+            self.pass(signal).await?;
         }
         if let Some(position) = self.plan.position() {
             self.pass(Signal::Position { feed: self.feed.clone(), position }).await?;
@@ -418,6 +418,17 @@ impl<'a> Session<'a> {
         let deadline = now + self.limits.request_timeout;
         self.open = Some(Open { ask, deadline, frames: 0, last_frame: now, probed: 0 });
         self.send(Message::Text(text)).await
+    }
+
+    fn unproven(&mut self) -> Vec<Signal> {
+        let signal = |Unproven { topics, since, until, reason }| Signal::Unproven {
+            feed: self.feed.clone(),
+            topics,
+            since,
+            until,
+            reason,
+        };
+        self.plan.unproven().into_iter().map(signal).collect()
     }
 
     /// The open request is done (for topics, `answer` says nothing); the next one follows, once it is known what this one came to.
@@ -479,13 +490,15 @@ impl<'a> Session<'a> {
             self.plan.unanswered(&Answer::Broken, self.clock.now());
         }
         match self.open.take().map(|open| open.ask) {
-            Some(Ask::PastMessages(request)) => self.close_past(request, Answer::Broken).await.map(drop),
-            Some(Ask::Probe(_)) => {
-                self.plan.unanswered(&Answer::Broken, self.clock.now());
-                Ok(())
-            }
-            _ => Ok(()),
+            Some(Ask::PastMessages(request)) => drop(self.close_past(request, Answer::Broken).await?),
+            Some(Ask::Probe(_)) => self.plan.unanswered(&Answer::Broken, self.clock.now()),
+            _ => {}
         }
+        // Before the position that no longer owes it.
+        for signal in self.unproven() {
+            self.outlet.send(signal).await?;
+        }
+        Ok(())
     }
 
     async fn refuse(&mut self, reason: QuarantineReason, detail: String, size: u64) -> Result<(), Stop> {

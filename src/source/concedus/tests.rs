@@ -255,6 +255,30 @@ async fn an_answer_of_more_values_than_are_read_at_once_is_asked_for_in_parts() 
 }
 
 #[tokio::test]
+async fn a_socket_that_ends_at_each_request_for_past_messages_is_told_as_a_gap() {
+    let (auth, _asked) = token_endpoint(&[200]).await;
+    let (url, listener) = socket_endpoint().await;
+    let mut bench = Bench::start(&url, &auth, "backfill = { start_from = '2026-01-01T00:00:00Z' }");
+    let closing = tokio::spawn(async move {
+        loop {
+            let mut peer = accept(&listener).await;
+            past_messages_asked(&mut peer).await;
+            // A text that is no UTF-8 would end it as well.
+            peer.close(None).await.unwrap();
+        }
+    });
+    let (topics, reason) = loop {
+        if let Signal::Unproven { topics, reason, .. } = bench.next().await {
+            break (topics, reason);
+        }
+    };
+    assert_eq!(topics, ["identResult"]);
+    insta::assert_snapshot!(reason, @"the connection ended each time that its past messages were asked for");
+    closing.abort();
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn no_array_that_comes_while_messages_are_only_counted_is_consumed() {
     let (auth, _asked) = token_endpoint(&[200]).await;
     let (url, listener) = socket_endpoint().await;

@@ -135,6 +135,63 @@ fn gaps_are_told_once_when_every_topic_was_asked_for_and_not_asked_for_again() {
 }
 
 #[test]
+fn a_topic_at_whose_requests_each_connection_ends_is_a_gap_and_holds_up_no_other() {
+    let mut plan = plan(StartFrom::Now, &["identResult", "mismatches"]);
+    let mut other = 0;
+    let (told, connections) = (1..)
+        .find_map(|connection| {
+            assert!(connection < 20, "it is never told");
+            plan.connecting(heard(&[("identResult", 60), ("mismatches", 60)]), at(90 + connection));
+            while let Some(request) = past(&mut plan) {
+                if request.topics == ["mismatches"] {
+                    plan.unanswered(&Answer::Broken, at(90 + connection));
+                    break;
+                }
+                // Whatever is known of the others by then is told with it.
+                other += 1;
+                plan.answered(&Answer::Wrapped { messages: 0 }, Ground::Missed, at(80));
+            }
+            let told = plan.unproven();
+            (!told.is_empty()).then_some((told, connection))
+        })
+        .unwrap();
+    assert!(other > 0);
+    let reason = "the connection ended each time that its past messages were asked for".to_owned();
+    let until = at(90 + connections);
+    let gap = |topic: &str| told.iter().find(|told| told.topics == [topic]).unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!(gap("mismatches"), &Unproven { topics: vec!["mismatches".to_owned()], since: at(50), until, reason });
+    assert_eq!((gap("identResult").since, gap("identResult").until), (at(50), at(80)));
+    plan.connecting(heard(&[("identResult", 60), ("mismatches", 60)]), at(200));
+    let asked: BTreeMap<String, Timestamp> = answer_all(&mut plan).into_iter().collect();
+    assert_eq!(asked["mismatches"], until, "what was told is not asked for again");
+}
+
+#[test]
+fn a_message_at_which_the_connection_ends_is_isolated_and_the_rest_is_had() {
+    let mut plan = plan(StartFrom::Now, &["identResult", "mismatches"]);
+    let poison = at(75);
+    let told = (1..)
+        .find_map(|connection| {
+            assert!(connection < 40, "it is never told");
+            let now = at(90) + TimeDelta::seconds(connection);
+            plan.connecting(heard(&[("identResult", 60), ("mismatches", 60)]), now);
+            while let Some(request) = past(&mut plan) {
+                if request.topics == ["mismatches"] && request.since <= poison {
+                    plan.unanswered(&Answer::Broken, now);
+                    break;
+                }
+                let messages = if request.topics == ["mismatches"] { 2 } else { 3 };
+                plan.answered(&Answer::Wrapped { messages }, Ground::Met, now);
+            }
+            Some(plan.unproven()).filter(|told| !told.is_empty())
+        })
+        .unwrap();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].since == at(50) && (poison..=poison + TimeDelta::seconds(2)).contains(&told[0].until), "{told:?}");
+}
+
+#[test]
 fn only_an_array_that_holds_what_the_journal_has_says_that_the_provider_answers_by_arrays() {
     let mut plan = plan(StartFrom::Now, &["identResult", "mismatches"]);
     plan.connecting(heard(&[("identResult", 60), ("mismatches", 60)]), at(90));
