@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(rhythm.next_look(), Some(at(26)));
         assert!(rhythm.due(at(26) - TimeDelta::seconds(1), &store).unwrap().is_empty());
         let alarms = rhythm.due(at(26), &store).unwrap();
-        assert!(alarms[0].notes[0].contains(" 120 minutes "), "{alarms:?}");
+        assert!(alarms[0].notes[0].contains(" 120 minutes;"), "{alarms:?}");
     }
 
     #[test]
