@@ -15,6 +15,7 @@ use crate::{
     engine::{self, Origin, Running, ServiceError, reload::Report},
     model::{severity::Severity, turn::Kept},
     store::SqliteStore,
+    telemetry::Progress,
 };
 
 #[derive(Args, Debug)]
@@ -37,11 +38,15 @@ async fn serve(global: &Global) -> anyhow::Result<Exit> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (config, mut running) = tokio::select! {
-        started = start(global) => started?,
+    let progress = Progress::default();
+    let extending = tokio::spawn(supervisor::extend(progress.clone()));
+    let started = tokio::select! {
+        started = start(global, progress) => started,
         _ = terminate.recv() => return Ok(Exit::Fine),
         _ = interrupt.recv() => return Ok(Exit::Fine),
     };
+    extending.abort();
+    let (config, mut running) = started?;
     talk(&format!(
         "redflag {} runs: {}, {}, {}; health and metrics on http://{}",
         env!("CARGO_PKG_VERSION"),
@@ -75,13 +80,13 @@ async fn serve(global: &Global) -> anyhow::Result<Exit> {
 }
 
 /// Starts by the configuration, or by the last good one where that can't be used.
-async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
+async fn start(global: &Global, progress: Progress) -> anyhow::Result<(Config, Running)> {
     let refused = match global.load() {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            let origin = Origin { texts: loaded.texts, lasting: true, ..Origin::default() };
+            let origin = Origin { texts: loaded.texts, lasting: true, progress: progress.clone(), ..Origin::default() };
             match engine::start_from(&loaded.config, origin).await.map_err(anyhow::Error::from) {
                 Ok(running) => return Ok((loaded.config, running)),
                 Err(error) if exit_of(&error) == Exit::Config => error,
@@ -111,7 +116,7 @@ async fn start(global: &Global) -> anyhow::Result<(Config, Running)> {
         counted(reasons.len(), "problem"),
         reasons.first().map_or("", String::as_str)
     );
-    let origin = Origin { texts: Vec::new(), alarms: vec![alarm], findings: vec![finding], lasting: true };
+    let origin = Origin { texts: Vec::new(), alarms: vec![alarm], findings: vec![finding], lasting: true, progress };
     match engine::start_from(&config, origin).await {
         Ok(running) => Ok((config, running)),
         Err(error) => {

@@ -1,5 +1,8 @@
 //! What systemd is told: ready, reloading, stopping, one line of status, and that the path gets on.
 //!
+//! A start may take as long as it gets on: after an unclean stop the whole store is read, and a large one takes longer than
+//! `TimeoutStartSec=`. If systemd ended that, the next start would have to begin anew, and so for ever.
+//!
 //! The watchdog is fed only while every loop of the path ticks. A loop that has stood still for half of `WatchdogSec=` is named in the log and
 //! the feeding ends; at the whole of it redflag asks to be ended at once, so that one hung loop takes no longer than a hung process.
 
@@ -21,6 +24,28 @@ pub fn tell(states: &[NotifyState<'_>]) {
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
+}
+
+/// How often a start that gets on asks for more time.
+const ASKS: Duration = Duration::from_secs(5);
+
+/// What it asks for, from then on.
+const MORE: Duration = Duration::from_mins(1);
+
+/// Asks for more time for as long as the start gets on.
+pub async fn extend(progress: Progress) {
+    let mut ticks = interval(ASKS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(more) = more(&progress, ASKS * 2) {
+            tell(&[more, NotifyState::Status("starting: checking the store, or judging what an earlier run left")]);
+        }
+    }
+}
+
+fn more(progress: &Progress, within: Duration) -> Option<NotifyState<'static>> {
+    progress.moves(within).then(|| NotifyState::ExtendTimeoutUsec(u32::try_from(MORE.as_micros()).unwrap_or(u32::MAX)))
 }
 
 /// What the watchdog gets.
@@ -83,6 +108,20 @@ pub async fn feed(progress: Progress, period: Duration, status: impl Fn() -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_gets_more_time_only_while_it_gets_on() {
+        let progress = Progress::default();
+        let minute = Duration::from_mins(1);
+        assert!(more(&progress, minute).is_none(), "nothing is checked");
+        let checking = progress.hand("checking the store");
+        checking.tick();
+        assert_eq!(more(&progress, minute).unwrap().to_string(), "EXTEND_TIMEOUT_USEC=60000000");
+        std::thread::park_timeout(Duration::from_millis(20));
+        assert!(more(&progress, Duration::ZERO).is_none(), "it stands still");
+        drop(checking);
+        assert!(more(&progress, minute).is_none(), "it is over");
+    }
 
     #[test]
     fn the_watchdog_is_fed_while_the_slowest_loop_gets_on_and_bites_when_it_does_not() {

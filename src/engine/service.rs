@@ -132,6 +132,8 @@ pub struct Origin {
     pub alarms: Vec<Alarm>,
     /// Its store is to last: that there was none is told.
     pub lasting: bool,
+    /// Whether the start gets on, and then the path.
+    pub progress: Progress,
     /// What somebody should look at for as long as this service runs.
     pub findings: Vec<String>,
 }
@@ -158,7 +160,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
 
     let space = Arc::new(Space::new(&config.data_dir, config.disk.reserve.0));
     // The store's lock before the port: who starts a second redflag is told that, and who holds it.
-    let (store, opened) = open_store(config, &space, &clock)?;
+    let (store, opened) = open_store(config, &space, &clock, &origin.progress)?;
     let listener =
         health::bind(config.http.listen).await.map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
     let http = listener.local_addr().map_err(|source| ServiceError::Listen { listen: config.http.listen, source })?;
@@ -211,7 +213,7 @@ pub async fn start_from(config: &Config, origin: Origin) -> Result<Running, Serv
     let auditor = Auditor::new(store.reader().clone(), Arc::clone(&clock), Arc::clone(&metrics), meters.clone())?;
     let last = journal.last()?;
     metrics.last_sequence.set(i64::try_from(last.0).unwrap_or(i64::MAX));
-    let progress = Progress::default();
+    let progress = origin.progress;
     let trouble = Arc::new(Notify::new());
     let warden = Warden::new(&store, routes.clone(), Arc::clone(&clock), Ids::random(), Arc::clone(&metrics))?;
     let parts = Parts {
@@ -516,8 +518,23 @@ fn ahead(journal: &dyn Journal, unclean: bool) -> Result<Seq, StoreError> {
 }
 
 /// Opens the store, and makes its reserve where there is room for it. On a disk that is full already the reserve is given up at once.
-fn open_store(config: &Config, space: &Arc<Space>, clock: &Arc<dyn Clock>) -> Result<(SqliteStore, store::Opened), ServiceError> {
-    let options = || store::Options::new(config.data_dir.clone()).clock(Arc::clone(clock)).space(Arc::clone(space));
+fn open_store(
+    config: &Config,
+    space: &Arc<Space>,
+    clock: &Arc<dyn Clock>,
+    progress: &Progress,
+) -> Result<(SqliteStore, store::Opened), ServiceError> {
+    // Of the opening only, however long the store keeps its options: a loop that is over must not look like one that hangs.
+    let checking = Arc::new(progress.hand("checking the store"));
+    let options = || {
+        let checking = Arc::downgrade(&checking);
+        let options = store::Options::new(config.data_dir.clone()).clock(Arc::clone(clock)).space(Arc::clone(space));
+        options.on_checked(move || {
+            if let Some(checking) = checking.upgrade() {
+                checking.tick();
+            }
+        })
+    };
     let (store, opened) = match SqliteStore::open(options()) {
         Err(error) if error.is_full() && space.ran_out() => SqliteStore::open(options())?,
         other => other?,

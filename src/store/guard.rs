@@ -64,8 +64,9 @@ pub(super) struct Found {
     pub ask_sqlite: bool,
 }
 
-/// Looks at the files of a folder whose lock is held. `database` is the open database, empty when it was not there.
-pub(super) fn look(folder: &Path, database: &File, patience: Duration) -> io::Result<Found> {
+/// Looks at the files of a folder whose lock is held. `database` is the open database, empty when it was not there. `checked` is called as the
+/// look gets on.
+pub(super) fn look(folder: &Path, database: &File, patience: Duration, checked: &(dyn Fn() + Sync)) -> io::Result<Found> {
     let sums = Sums::open(&folder.join(SUMS))?;
     let facts = mark::read(&folder.join(MARK))?;
     let empty = database.metadata()?.len() == 0;
@@ -95,7 +96,7 @@ pub(super) fn look(folder: &Path, database: &File, patience: Duration) -> io::Re
     let pages = log.unwrap_or_default().pages;
     let clean = found.facts.as_ref().is_some_and(|facts| facts.clean);
     let until = clean.then(|| Instant::now() + patience);
-    let (bad, rest) = look_through(sums, database, &pages, until)?;
+    let (bad, rest) = look_through(sums, database, &pages, until, checked)?;
     found.rest = rest;
     if !bad.is_empty() {
         let also = found.damage.take().map(|damage| format!("; {}", damage.what)).unwrap_or_default();
@@ -111,6 +112,7 @@ fn look_through(
     database: &File,
     log: &BTreeMap<u32, u64>,
     until: Option<Instant>,
+    checked: &(dyn Fn() + Sync),
 ) -> io::Result<(BTreeSet<u32>, Option<u32>)> {
     let part = |from: u32, to: u32| {
         let (mut from, mut bad, mut room) = (from, BTreeSet::new(), Vec::new());
@@ -121,6 +123,7 @@ fn look_through(
             let end = to.min(from.saturating_add(CHUNK - 1));
             bad.append(&mut sums.misfits(database, from, end, log, &mut room)?);
             from = end + 1;
+            checked();
         }
         Ok((bad, None))
     };

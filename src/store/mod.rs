@@ -48,7 +48,7 @@ pub use change::{Act, Change, Changed};
 pub use gaps::GapRow;
 pub use identifications::Announced;
 pub use lookup::{AlertFilter, ChannelState, DeliveryFilter, Numbered, QuarantineFilter, Wanted};
-pub use open::{DATABASE, OnFatal, Opened, Options};
+pub use open::{DATABASE, OnChecked, OnFatal, Opened, Options};
 pub use owner::Holder;
 pub use query::{AlertRow, AttemptRow, AuditRow, DeliveryRow, QuarantineRow, SetAside};
 pub use read::Reader;

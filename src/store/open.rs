@@ -45,6 +45,9 @@ const FAR: TimeDelta = TimeDelta::hours(1);
 /// acknowledged.
 pub type OnFatal = Arc<dyn Fn(&StoreError) + Send + Sync>;
 
+/// Called for each portion of the store that a start has checked: somebody waits, and may wait longer while it gets on.
+pub type OnChecked = Arc<dyn Fn() + Send + Sync>;
+
 /// How a transaction is made durable: `COMMIT`, or what a test puts in its place.
 pub(super) type Durably = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
 
@@ -54,6 +57,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     pub clock: Arc<dyn Clock>,
     pub on_fatal: OnFatal,
+    pub on_checked: OnChecked,
     pub(super) durably: Durably,
     /// Who waits for room when the disk is full; without it a request fails.
     pub space: Option<Arc<Space>>,
@@ -72,6 +76,7 @@ impl Options {
             data_dir: data_dir.into(),
             clock: Arc::new(SystemClock),
             on_fatal: Arc::new(|_| std::process::exit(74)),
+            on_checked: Arc::new(|| ()),
             durably: Arc::new(|connection| connection.execute_batch("COMMIT")),
             space: None,
             patience: Duration::from_millis(500),
@@ -100,6 +105,11 @@ impl Options {
     #[must_use]
     pub fn on_fatal(self, on_fatal: impl Fn(&StoreError) + Send + Sync + 'static) -> Self {
         Self { on_fatal: Arc::new(on_fatal), ..self }
+    }
+
+    #[must_use]
+    pub fn on_checked(self, on_checked: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { on_checked: Arc::new(on_checked), ..self }
     }
 }
 
@@ -186,7 +196,7 @@ fn take(options: &Options) -> Result<Result<Taken, (Damage, Option<Facts>)>, Sto
     let (folder, now) = (options.data_dir.as_path(), options.clock.now());
     let path = folder.join(DATABASE);
     let file = make_file(&path).map(Arc::new).map_err(|source| StoreError::File { path: path.clone(), source })?;
-    let mut found = guard::look(folder, &file, options.patience)
+    let mut found = guard::look(folder, &file, options.patience, &*options.on_checked)
         .map_err(|source| StoreError::Guard { operation: "checking the store", source })?;
     if let Some(damage) = found.damage.take() {
         return Ok(Err((damage, found.facts)));

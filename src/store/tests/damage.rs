@@ -1,6 +1,14 @@
 //! Bytes that change by themselves, ends that get lost, and what the fresh store knows of the old one.
 
-use std::{fs, path::Path, sync::mpsc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 use rusqlite::{Connection, types::Value as Sql};
 
@@ -271,6 +279,27 @@ fn a_long_life_with_many_moves_of_the_log_stays_sound() {
         store.close().wait().unwrap();
         drop(store);
     }
+}
+
+#[test]
+fn a_start_that_reads_every_page_says_that_it_gets_on() {
+    let (folder, store) = fresh();
+    let mut big = event(1);
+    big.element.raw = "x".repeat(4 << 20);
+    commit(&store, [Turn { events: Arc::new(vec![big]), ..Turn::default() }]);
+    store.close().wait().unwrap();
+    drop(store);
+    let opened = || {
+        let portions = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&portions);
+        let options = options(&folder).on_checked(move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        drop(SqliteStore::open(options).unwrap());
+        portions.load(Ordering::Relaxed)
+    };
+    opened();
+    assert!(opened() > 8, "after an unclean stop, a portion for each quarter of a megabyte");
 }
 
 #[test]
