@@ -221,8 +221,20 @@ impl Global {
     }
 }
 
+/// Threads that run tasks, at most.
+const WORKERS: usize = 4;
+
+/// Threads that wait for files, look-ups of names and commands, at most: more than commands may take at once.
+const BLOCKING: usize = 24;
+
 fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // As many on every machine: a processor more is no reason for a thread more, and the unit's TasksMax= has to be enough.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING)
+        .enable_all()
+        .build()?;
     let exit = runtime.block_on(work);
     // A read of standard input that nobody answers can't be cancelled; the work itself is over and on disk.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
