@@ -43,13 +43,16 @@ pub struct Desk {
     quiet: HashMap<Key, QuietPeriod>,
     /// The ends of the running periods, soonest first.
     ends: BTreeSet<(Timestamp, Key)>,
+    /// Ended, with repeats that can't be told by a follow-up.
+    untold: Vec<QuietPeriod>,
 }
 
 impl Desk {
     /// A desk that goes on with the periods that the store has.
     #[must_use]
     pub fn new(environment: &str, running: Vec<QuietPeriod>) -> Self {
-        let mut desk = Self { environment: environment.to_owned(), quiet: HashMap::new(), ends: BTreeSet::new() };
+        let mut desk =
+            Self { environment: environment.to_owned(), quiet: HashMap::new(), ends: BTreeSet::new(), untold: Vec::new() };
         for period in running {
             desk.keep(period);
         }
@@ -149,6 +152,11 @@ impl Desk {
         }
     }
 
+    /// Periods that have ended with repeats which no follow-up tells, because the message that opened them can't be read: each once.
+    pub fn untold(&mut self) -> Vec<QuietPeriod> {
+        std::mem::take(&mut self.untold)
+    }
+
     /// When the next period ends.
     #[must_use]
     pub fn next_end(&self) -> Option<Timestamp> {
@@ -174,7 +182,8 @@ impl Desk {
         // The opening message may still stand in this very transaction.
         let opened = effects.messages.iter().find(|message| message.id == period.message).cloned();
         let Some(opened) = opened.or_else(|| first(period.message)) else {
-            tracing::error!(rule = %period.rule, message_id = %period.message, "the message that opened a quiet period is not in the store; its follow-up can't be told");
+            tracing::error!(rule = %period.rule, message_id = %period.message, "the message that opened a quiet period can't be read; its follow-up can't be told");
+            self.untold.push(period);
             return;
         };
         let mut message = follow_up(&opened, &period, now, ids);

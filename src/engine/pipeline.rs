@@ -30,7 +30,7 @@ use super::{
 use crate::{
     alerts::{Alarm, Alarms, Desk, Judged, Routes},
     model::{
-        alert::{Message, Purpose, Role},
+        alert::{Message, Purpose, QuietPeriod, Role},
         books::{Books, BooksDelta, Imbalance, Seam},
         card::Card,
         delivery::Next,
@@ -485,6 +485,7 @@ impl Pipeline {
             let alarm = alarm.also(card.owner.as_ref());
             self.alarm(&alarm);
         }
+        self.tell_untold();
     }
 
     fn end_quiet_periods(&mut self) {
@@ -495,7 +496,15 @@ impl Pipeline {
         let owed = self.effects.deliveries.len();
         parts.desk.end_due(now, &parts.routes, &mut parts.ids, &first, &mut self.effects);
         count_due(&mut self.judged_books, &self.effects, owed);
+        self.tell_untold();
         self.tell_held_back(false);
+    }
+
+    /// In the transaction that ends the period.
+    fn tell_untold(&mut self) {
+        for period in self.parts.desk.untold() {
+            self.alarm(&untold(&period));
+        }
     }
 
     /// Alarms that were held back so as not to flood anybody: their number is told at the end of the hour, or of the run.
@@ -604,6 +613,20 @@ fn poisoned(card: &Card, event: Seq) -> Alarm {
         "Once the rule is mended, the next start judges the event by it, ahead of everything else and in a process of its own.",
     );
     card.send_to.iter().fold(alarm, |alarm, name| alarm.also(Some(name)))
+}
+
+/// The operators' follow-up in the place of one that can't be made. The key may be a person: it is not told.
+fn untold(period: &QuietPeriod) -> Alarm {
+    Alarm::new(
+        format!("untold {} {}", period.rule, period.message),
+        period.severity.max(Severity::High),
+        format!("Rule {} matched {} more times, and its follow-up can't be made", period.rule, period.repeats),
+    )
+    .note(format!(
+        "The message {} that the follow-up goes back to can't be read from the store; the log has the cause.",
+        period.message
+    ))
+    .note("The repeats are recorded as alerts: `redflag alerts` shows them. Tell the rule's recipients.")
 }
 
 /// What a turn made true once it is committed.

@@ -202,6 +202,19 @@ fn a_period_without_repeats_ends_without_a_word() {
 }
 
 #[test]
+fn repeats_whose_first_message_cannot_be_read_are_handed_over_to_be_told_otherwise() {
+    let mut bench = Bench::new();
+    let first = bench.matches(0, Severity::High, Some("P1")).messages.remove(0);
+    bench.matches(1, Severity::High, Some("P1"));
+    bench.kept.borrow_mut().clear();
+    let end = bench.end_due(24);
+    assert!(end.messages.is_empty());
+    let untold = bench.desk.untold();
+    assert_eq!(untold.iter().map(|period| (period.message, period.repeats)).collect::<Vec<_>>(), [(first.id, 1)]);
+    assert!(bench.desk.untold().is_empty(), "once");
+}
+
+#[test]
 fn a_higher_severity_breaks_through() {
     let mut bench = Bench::new();
     bench.matches(0, Severity::High, Some("P1"));
