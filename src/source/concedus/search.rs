@@ -81,6 +81,8 @@ pub(super) struct Search {
     first_count: u32,
     step: Step,
     ground: Ground,
+    /// How many messages the first answer to the present request had. It may have been live events in their array form.
+    doubted: Option<usize>,
     /// Why it bisects.
     reason: String,
     /// `high` was answered; otherwise it is only the present.
@@ -97,6 +99,7 @@ impl Search {
             first_count: count,
             step: Step::Grow { count, last: 0 },
             ground: Ground::None,
+            doubted: None,
             reason: String::new(),
             proven: false,
         }
@@ -122,6 +125,13 @@ impl Search {
 
     /// An answer of so many messages came, and was compared with the journal.
     pub(super) fn answered(&mut self, number: usize, ground: Ground, provider: Provider, now: Timestamp) -> Next {
+        let first = self.doubted.take();
+        // What does not reach back to known ground is asked for twice, and the fuller answer counts.
+        if first.is_none() && self.is_doubtful(number, ground) {
+            self.doubted = Some(number);
+            return Next::Ask;
+        }
+        let number = number.max(first.unwrap_or_default());
         match self.step {
             Step::Grow { count, last } => {
                 if self.ground != Ground::Met {
@@ -165,6 +175,15 @@ impl Search {
         }
     }
 
+    fn is_doubtful(&self, number: usize, ground: Ground) -> bool {
+        let count = match self.step {
+            Step::Grow { count, .. } | Step::Bisect { count, limit: 0, .. } => count as usize,
+            Step::Bisect { count, limit, .. } => limit.min(count as usize),
+            Step::Probe { .. } => return false,
+        };
+        number < count && if number == 0 { ground == Ground::Missed } else { ground != Ground::Met && self.ground != Ground::Met }
+    }
+
     /// The answer was longer than a message may be, or held too many values; the connection is gone with it.
     pub(super) fn too_long(&mut self, now: Timestamp) -> Next {
         match self.step {
@@ -204,6 +223,7 @@ impl Search {
 
     /// Nothing came in time.
     pub(super) fn unanswered(&mut self, provider: Provider, now: Timestamp) -> Next {
+        self.doubted = None;
         match self.step {
             // An empty answer of ordinary frames is nothing.
             Step::Grow { .. } if provider.frames && self.window.known.is_none() => Next::Whole,
@@ -217,6 +237,7 @@ impl Search {
 
     /// The connection was lost and stands again: what was whole from `high` on is not any more.
     pub(super) fn resumed(&mut self, now: Timestamp) {
+        self.doubted = None;
         let proven = self.proven;
         match &mut self.step {
             Step::Bisect { mid, high, .. } if proven => *mid = *high,
