@@ -18,6 +18,8 @@ use crate::model::{
 const LARGEST_COUNT: u32 = 1_000_000;
 /// A full answer is asked for again with so many times the count.
 const GROWTH: u32 = 4;
+/// Fewer messages than this of a topic of which nothing is journaled are believed to be all: nobody has so small a cap.
+const FEW: usize = 10;
 /// How exact a gap's end is.
 const PRECISION: TimeDelta = TimeDelta::seconds(1);
 /// The most steps of a bisection: 2^24 s are half a year.
@@ -146,6 +148,8 @@ impl Search {
                 }
                 match self.ground {
                     Ground::Met => Next::Whole,
+                    // To measure it would bring what was sent before the journal began.
+                    Ground::None if number < FEW && self.window.known.is_none() => Next::Whole,
                     // Of a topic that sends nothing there is nothing to be had, and nothing to measure it by.
                     Ground::None if number == 0 || number < provider.largest => Next::Whole,
                     // It must hold what the journal has of this time: the provider forgot it, or does not answer in earnest.
