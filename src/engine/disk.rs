@@ -3,7 +3,7 @@
 //!
 //! While the disk is full the engine takes no frames, so the sockets are not read; everything else goes on in the reserve's room.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::{
         severity::Severity,
         time::{Clock, Span, Timestamp},
     },
-    store::Space,
+    store::{Space, breaks_trust},
     telemetry::{Metrics, Progress},
 };
 
@@ -62,10 +62,10 @@ impl Watch {
             });
             let alarms;
             (self, alarms) = match looked.await {
-                Ok(looked) => looked,
-                Err(error) => {
-                    return tracing::error!(%error, "the watch of the disk broke");
-                }
+                Ok((watch, Ok(alarms))) => (watch, alarms),
+                // A watch that ends unasked ends the service.
+                Ok((_, Err(error))) => return tracing::error!(%error, "the disk can't be trusted: the reserve can't be made"),
+                Err(error) => return tracing::error!(%error, "the watch of the disk broke"),
             };
             for alarm in alarms {
                 // A full queue must not keep the disk from being looked at: what is not told now is told by the next look's state.
@@ -78,7 +78,10 @@ impl Watch {
     }
 
     /// Looks once.
-    pub fn look(&mut self) -> Vec<Alarm> {
+    ///
+    /// # Errors
+    /// When the disk can't be trusted any more.
+    pub fn look(&mut self) -> io::Result<Vec<Alarm>> {
         let mut alarms = Vec::new();
         // Waiting for room is no hanging: a restart would not help.
         self.progress.excuse(self.space.is_waiting());
@@ -86,6 +89,7 @@ impl Watch {
         if full {
             match self.space.set_up() {
                 Ok(whole) => full = !whole,
+                Err(error) if breaks_trust(&error) => return Err(error),
                 Err(error) => tracing::debug!(%error, "the reserve can't be made again yet"),
             }
         }
@@ -93,7 +97,7 @@ impl Watch {
             Ok(room) => room,
             Err(error) => {
                 tracing::error!(%error, "the disk's room can't be read");
-                return alarms;
+                return Ok(alarms);
             }
         };
         let now = self.clock.now();
@@ -113,7 +117,7 @@ impl Watch {
         if changed(&mut self.told.soon, soon) && soon {
             alarms.push(full_soon(days.unwrap_or_default(), self.limits.forecast));
         }
-        alarms
+        Ok(alarms)
     }
 
     /// In how many days the store's growth since the first look fills the disk.
@@ -192,8 +196,8 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_timestamp(1_700_000_000, 0).unwrap());
         let everything = DiskConfig { low: crate::config::feeds::ByteSize(u64::MAX), ..DiskConfig::default() };
         let mut watch = watch(folder.path(), everything, &clock);
-        assert_eq!(subjects(&watch.look()), ["The disk gets full"]);
-        assert!(watch.look().is_empty());
+        assert_eq!(subjects(&watch.look().unwrap()), ["The disk gets full"]);
+        assert!(watch.look().unwrap().is_empty());
         assert!(watch.metrics.disk_free_bytes.get() > 0);
     }
 
@@ -204,13 +208,13 @@ mod tests {
         let limits = DiskConfig { low: crate::config::feeds::ByteSize(1), ..DiskConfig::default() };
         let mut watch = watch(folder.path(), limits, &clock);
         std::fs::write(folder.path().join(crate::store::DATABASE), b"").unwrap();
-        assert!(watch.look().is_empty());
+        assert!(watch.look().unwrap().is_empty());
         // A file with a hole: large, and no burden.
         let file = std::fs::File::options().write(true).open(folder.path().join(crate::store::DATABASE)).unwrap();
         file.set_len(watch.space.room().unwrap().free / 10).unwrap();
         clock.advance(Duration::from_hours(1));
-        assert!(watch.look().is_empty(), "an hour says nothing");
+        assert!(watch.look().unwrap().is_empty(), "an hour says nothing");
         clock.advance(Duration::from_hours(5));
-        assert_eq!(subjects(&watch.look()), ["The disk will be full in "]);
+        assert_eq!(subjects(&watch.look().unwrap()), ["The disk will be full in "]);
     }
 }

@@ -543,6 +543,9 @@ fn open_store(
         match space.set_up() {
             Ok(true) => {}
             Ok(false) => tracing::warn!("there is no room for the reserve ([disk] reserve)"),
+            Err(source) if store::breaks_trust(&source) => {
+                return Err(StoreError::Guard { operation: "making the reserve", source }.into());
+            }
             Err(error) => tracing::warn!(%error, "the reserve can't be made ([disk] reserve)"),
         }
     }

@@ -53,7 +53,7 @@ pub use owner::Holder;
 pub use query::{AlertRow, AttemptRow, AuditRow, DeliveryRow, QuarantineRow, SetAside};
 pub use read::Reader;
 pub use retention::{Cleared, Shelf, Step};
-pub use space::{RESERVE, Room, Space};
+pub use space::{RESERVE, Room, Space, breaks_trust};
 pub use sqlite::SqliteStore;
 pub use traits::{Copies, Journal, KNOWN_RUNS, Outbox, Pending, StoreError};
 pub use write::Note;

@@ -73,7 +73,7 @@ impl Space {
     /// Makes the reserve, where it is missing and there is room for it. Answers whether it is there: then there is room.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// When it can't be written; see [`breaks_trust`].
     pub fn set_up(&self) -> io::Result<bool> {
         let path = self.folder.join(RESERVE);
         let has = fs::metadata(&path).map_or(0, |found| found.len());
@@ -120,6 +120,12 @@ impl Space {
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
+}
+
+/// Whether the disk can't be trusted any more: it answered with an input/output error.
+#[must_use]
+pub fn breaks_trust(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Zeros, written, so that no file system only promises the room.

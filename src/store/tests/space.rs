@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, ffi};
 
 use super::*;
-use crate::store::{RESERVE, Space};
+use crate::store::{RESERVE, Space, breaks_trust};
 
 /// A store on a disk that is full as long as `full` says so of the folder.
 fn on_a_disk(full: impl Fn(&std::path::Path) -> bool + Send + Sync + 'static) -> (TempDir, SqliteStore, Arc<Space>) {
@@ -71,4 +71,11 @@ fn a_stop_on_a_full_disk_is_no_endless_wait() {
     assert!(pending.wait().unwrap_err().is_full());
     drop(closed.wait());
     drop(store);
+}
+
+#[test]
+fn an_input_output_error_breaks_the_trust_in_the_disk_and_a_full_disk_does_not() {
+    let of = |error: rustix::io::Errno| breaks_trust(&error.into());
+    assert!(of(rustix::io::Errno::IO));
+    assert!(!of(rustix::io::Errno::NOSPC) && !of(rustix::io::Errno::ACCESS));
 }
