@@ -24,6 +24,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     config::{ChannelConfig, secret::SecretError},
     model::{
+        causes,
         delivery::{Outcome, Parcel},
         ids::DeliveryId,
         names::ChannelName,
@@ -111,19 +112,9 @@ fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// An error and what it came from, in one line.
+/// An error and what it came from, safe to show.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        source = error.source();
-    }
-    said(&text)
+    said(&causes::chain(error))
 }
 
 /// Whether an address may be talked to at all. Targets come from the operator's configuration alone; this is the second wall, against a

@@ -10,9 +10,9 @@ use super::{Exit, Global, print, talk};
 use crate::{
     channels,
     config::shape::nearest,
-    engine,
     model::{
         alert::{Message, Purpose},
+        causes,
         delivery::{Outcome, Parcel},
         ids::Ids,
         severity::Severity,
@@ -48,7 +48,7 @@ pub async fn run(command: ChannelCommand, global: &Global) -> anyhow::Result<Exi
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let options = Options { directory: config.templates.directory.clone(), language: config.language, zone: config.time_zone.0 };
     let templates = Templates::load(&options).map_err(|errors| {
-        anyhow!("the templates can't be loaded: {}", errors.iter().map(|e| engine::chain(e)).collect::<Vec<_>>().join("; "))
+        anyhow!("the templates can't be loaded: {}", errors.iter().map(|e| causes::chain(e)).collect::<Vec<_>>().join("; "))
     })?;
     let channel = channels::build(name, channel, Arc::new(SystemClock))?;
     let message = message(&mut Ids::random(), config.environment.as_str(), name);

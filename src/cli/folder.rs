@@ -11,6 +11,7 @@ use super::Global;
 use crate::{
     config::load_rules,
     engine,
+    model::causes,
     render::{Options, Templates},
     rules::{
         codes,
@@ -64,7 +65,7 @@ pub fn open(global: &Global, rules: Option<&Path>, paths: &[PathBuf]) -> anyhow:
     let options = Options { directory: config.templates.directory, language: config.language, zone: config.time_zone.0 };
     let mut template_errors = Vec::new();
     let templates = Templates::load(&options).or_else(|errors| {
-        template_errors = errors.iter().map(|error| engine::chain(error)).collect();
+        template_errors = errors.iter().map(|error| causes::chain(error)).collect();
         // Rules are checked all the same, with the shipped texts.
         Templates::load(&Options { directory: None, ..options.clone() })
             .map_err(|_| anyhow!("the shipped templates can't be loaded"))

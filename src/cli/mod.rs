@@ -33,7 +33,7 @@ pub use exit::{Exit, exit_of};
 
 use crate::{
     config::{LoadedConfig, Lookup},
-    engine,
+    model::causes,
     telemetry::log,
 };
 
@@ -244,7 +244,7 @@ fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit
 /// Says what went wrong: to people, and to whatever reads `--format json`.
 #[must_use]
 pub fn failed(error: &anyhow::Error, global: &Global) -> Exit {
-    let (text, exit) = (engine::chain(error.as_ref()), exit_of(error));
+    let (text, exit) = (causes::chain(error.as_ref()), exit_of(error));
     talk(&format!("redflag: {text}"));
     if global.is_json() {
         // Nobody may be reading; the exit code says it as well.

@@ -13,7 +13,7 @@ use crate::{
     alerts::Alarm,
     config::{self, Config, ConfigError, Problem},
     engine::{self, Origin, Running, ServiceError, reload::Report},
-    model::{severity::Severity, turn::Kept},
+    model::{causes, severity::Severity, turn::Kept},
     store::SqliteStore,
     telemetry::Progress,
 };
@@ -135,9 +135,9 @@ fn reasons(error: &anyhow::Error) -> Vec<String> {
         return problems.iter().map(Problem::line).collect();
     }
     if let Some(ServiceError::Several(errors)) = error.downcast_ref() {
-        return errors.iter().map(|error| engine::chain(error)).collect();
+        return errors.iter().map(|error| causes::chain(error)).collect();
     }
-    vec![engine::chain(error.as_ref())]
+    vec![causes::chain(error.as_ref())]
 }
 
 /// What this configuration said when the service last started by it. It is in the store, wherever that may be.

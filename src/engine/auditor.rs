@@ -19,6 +19,7 @@ use crate::{
     alerts::Alarm,
     model::{
         books::{BooksRow, Imbalance, Seam},
+        causes,
         names::{FeedName, TopicName},
         severity::Severity,
         signal::Meter,
@@ -92,7 +93,7 @@ impl Auditor {
                     // The engine is gone only when it broke, and that ends the service.
                     let _ = control.send(Control::Audited(findings.changed, findings.alarms)).await;
                 }
-                Err(error) => tracing::error!(error = super::chain(&error), "the books can't be read"),
+                Err(error) => tracing::error!(error = causes::chain(&error), "the books can't be read"),
             }
         }
     }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::upkeep::RetentionConfig,
+    model::causes,
     model::time::{Clock, Span},
     store::{Shelf, SqliteStore, Step, StoreError},
 };
@@ -27,7 +28,7 @@ pub async fn run(config: RetentionConfig, store: SqliteStore, clock: Arc<dyn Clo
                 Some(Ok(0)) => {}
                 Some(Ok(rows)) => tracing::info!(shelf = shelf.as_str(), rows, %keep, "what was older than its time is deleted"),
                 Some(Err(error)) => {
-                    tracing::error!(shelf = shelf.as_str(), error = super::chain(&error), "what is old can't be deleted");
+                    tracing::error!(shelf = shelf.as_str(), error = causes::chain(&error), "what is old can't be deleted");
                 }
             }
         }

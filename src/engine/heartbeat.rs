@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     channels::beat::Beat,
+    model::causes,
     store::SqliteStore,
     telemetry::{
         Metrics,
@@ -52,7 +53,7 @@ async fn attempt(beat: &Beat, every: Duration, store: &SqliteStore, progress: &P
     }
     match tokio::time::timeout(PATIENCE, store.alive().committed()).await {
         Ok(Ok(())) => beat.send().await,
-        Ok(Err(error)) => Err(super::chain(&error)),
+        Ok(Err(error)) => Err(causes::chain(&error)),
         Err(_) => Err("the store writes nothing".to_owned()),
     }
 }

@@ -23,6 +23,7 @@ use self::plan::Ground;
 use crate::{
     config::feeds::LookupsConfig,
     model::{
+        causes,
         lookup::{Found, Identification, LookedUp, Report},
         names::FeedName,
         signal::{Heard, Meter, Signal},
@@ -87,7 +88,7 @@ impl Work {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(feed = %self.feed, error = super::chain(&error), "gaps can't be read; trying again");
+                    tracing::error!(feed = %self.feed, error = causes::chain(&error), "gaps can't be read; trying again");
                 }
             }
             let next = handled.values().flatten().map(|(at, _)| *at).min();
@@ -111,7 +112,7 @@ impl Work {
                 Some(if unfinished { again() } else { None })
             }
             Err(error) => {
-                tracing::error!(feed = %self.feed, gap = gap.id, error = super::chain(&error), "a gap can't be looked up; trying again");
+                tracing::error!(feed = %self.feed, gap = gap.id, error = causes::chain(&error), "a gap can't be looked up; trying again");
                 Some(again())
             }
         }
@@ -175,7 +176,7 @@ impl Work {
                     Ok(answer) => break answer,
                     Err(error) => {
                         failures += 1;
-                        let text = super::chain(&error);
+                        let text = causes::chain(&error);
                         if failures == TRIES {
                             tracing::warn!(feed = %self.feed, error = text, "looking up is given up for now");
                             return (answers, Some(text));

@@ -32,16 +32,3 @@ pub use build::declared;
 pub use last_good::kept_configuration;
 pub use pipeline::BATCH;
 pub use service::{Origin, Running, ServiceError, start, start_from};
-
-/// An error with its sources, as one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}

@@ -21,6 +21,7 @@ use crate::{
     alerts::Alarm,
     config::service::Watch,
     model::{
+        causes,
         hash::Digest,
         names::RuleId,
         rendered::{Clearance, Form, Rendered},
@@ -311,7 +312,7 @@ impl Reloader {
         tracing::error!(error = error as &dyn std::error::Error, "the rules could not be reloaded; the live set goes on");
         self.metrics.reloads.get_or_create(&ResultLabel { result: "failed".to_owned() }).inc();
         let alarm = Alarm::new("reload failed", Severity::High, "The rules could not be reloaded")
-            .note(format!("{}.", crate::engine::chain(error)))
+            .note(format!("{}.", causes::chain(error)))
             .note("The rules that were live go on judging.");
         let _ = control.send(Control::Alarm(alarm)).await;
     }
@@ -351,7 +352,7 @@ fn settled(folder: &Path) -> Result<Snapshot, watch::WatchError> {
 
 /// In the place of a folder that can't be read.
 fn unreadable(error: &watch::WatchError) -> Snapshot {
-    Snapshot { files: BTreeMap::new(), unreadable: vec![(".".to_owned(), crate::engine::chain(error))] }
+    Snapshot { files: BTreeMap::new(), unreadable: vec![(".".to_owned(), causes::chain(error))] }
 }
 
 /// The set that an earlier run kept. Its tests passed then; what no longer compiles (its recipient is gone from the configuration) is left out.

@@ -36,6 +36,7 @@ use crate::{
     channels::{Channel, ChannelError},
     config::{ChannelConfig, Config, FeedConfig, secret::SecretError},
     model::{
+        causes,
         ids::{Ids, Seq},
         names::{ChannelName, FeedName},
         severity::Severity,
@@ -92,7 +93,7 @@ pub enum ServiceError {
 }
 
 fn listed(errors: &[ServiceError]) -> String {
-    errors.iter().flat_map(|error| ["\n\n  ".to_owned(), super::chain(error)]).collect()
+    errors.iter().flat_map(|error| ["\n\n  ".to_owned(), causes::chain(error)]).collect()
 }
 
 /// A service that runs.
@@ -660,9 +661,9 @@ fn spawn_sources(
             Source::Jsonl(source) => feeds.spawn_finite(task, async move {
                 if let Err(error) = source.run(resume, signals, stop).await {
                     tracing::error!(feed = %name, error = &error as &dyn std::error::Error, "the feed can't be read");
-                    last_try.failed(super::chain(&error), None);
+                    last_try.failed(causes::chain(&error), None);
                     let alarm = Alarm::new(format!("feed {name}"), Severity::Critical, format!("Feed {name} can't be read"))
-                        .note(format!("{}.", super::chain(&error)))
+                        .note(format!("{}.", causes::chain(&error)))
                         .note("No events arrive from it. Mend the cause and restart redflag.");
                     let _ = control.send(Control::Alarm(alarm)).await;
                 }

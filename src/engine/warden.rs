@@ -13,6 +13,7 @@ use super::pipeline::Control;
 use crate::{
     alerts::{Alarm, Outages, Routes, Standing},
     model::{
+        causes,
         delivery::{Mark, State, Trouble},
         ids::Ids,
         names::ChannelName,
@@ -88,7 +89,7 @@ impl Warden {
             if self.looks.is_multiple_of(ALIVE)
                 && let Err(error) = self.store.alive().committed().await
             {
-                tracing::error!(error = super::chain(&error), "the sign of life can't be written");
+                tracing::error!(error = causes::chain(&error), "the sign of life can't be written");
             }
             self.looks = self.looks.wrapping_add(1);
             loop {
@@ -106,7 +107,7 @@ impl Warden {
                 let Findings { effects, alarms, more } = match findings {
                     Ok(findings) => findings,
                     Err(error) => {
-                        tracing::error!(error = super::chain(&error), "deliveries in trouble can't be read");
+                        tracing::error!(error = causes::chain(&error), "deliveries in trouble can't be read");
                         break;
                     }
                 };

@@ -74,7 +74,7 @@ fn source(name: &FeedName, feed: &FeedConfig, clock: &Arc<dyn Clock>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::chain, model::time::SystemClock};
+    use crate::model::{causes::chain, time::SystemClock};
 
     #[test]
     fn every_secret_that_cant_be_read_is_told_at_once() {

@@ -87,3 +87,27 @@ pub struct Card {
     /// Of the rule's closure: its file and the modules that it imports.
     pub hash: Digest,
 }
+
+#[cfg(test)]
+impl Card {
+    /// A live rule that says as little as a card can.
+    pub fn sample(id: &str) -> Self {
+        Self {
+            id: RuleId::new(id),
+            title: "A title".to_owned(),
+            on: vec![TopicName::new("identResult")],
+            severity: Severity::High,
+            send_to: vec!["team".to_owned()],
+            quiet: None,
+            stage: Stage::Live,
+            template: "alert".to_owned(),
+            personal: None,
+            owner: None,
+            review_by: None,
+            basis: None,
+            header: Header::default(),
+            file: format!("{id}.rhai"),
+            hash: Digest::of(id.as_bytes()),
+        }
+    }
+}

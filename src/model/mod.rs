@@ -5,6 +5,7 @@ pub mod actor;
 pub mod alert;
 pub mod books;
 pub mod card;
+pub mod causes;
 pub mod delivery;
 pub mod event;
 pub mod hash;

@@ -99,29 +99,9 @@ impl Withheld {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        card::{Header, Stage},
-        severity::Severity,
-    };
 
     fn card(name: &str) -> Arc<Card> {
-        Arc::new(Card {
-            id: RuleId::new(name),
-            title: name.to_owned(),
-            on: Vec::new(),
-            severity: Severity::Low,
-            send_to: Vec::new(),
-            quiet: None,
-            stage: Stage::Live,
-            template: "alert".to_owned(),
-            personal: None,
-            owner: None,
-            review_by: None,
-            basis: None,
-            header: Header::default(),
-            file: format!("{name}.rhai"),
-            hash: Digest::of(name.as_bytes()),
-        })
+        Arc::new(Card { title: name.to_owned(), ..Card::sample(name) })
     }
 
     fn missing(kind: UndecidedKind) -> Verdict {

@@ -20,7 +20,7 @@ use super::{Journal as _, Opened, Options, SqliteStore};
 use crate::model::{
     actor::{Actor, Via},
     alert::{Alert, Message, Purpose, Role},
-    card::{Card, Header, Stage},
+    card::Card,
     delivery::NewDelivery,
     event::{Batch, Element, Event, Origin},
     hash::Digest,
@@ -108,21 +108,11 @@ fn judged(from: u64, to: u64, generation: &str) -> Turn {
 
 fn card() -> Card {
     Card {
-        id: RuleId::new("ident-failed"),
         title: "Identification failed".to_owned(),
-        on: vec![TopicName::new("identResult")],
-        severity: Severity::High,
-        send_to: vec!["team".to_owned()],
-        quiet: None,
-        stage: Stage::Live,
         template: "default".to_owned(),
-        personal: None,
-        owner: None,
-        review_by: None,
-        basis: None,
-        header: Header::default(),
         file: "ident_failed.rhai".to_owned(),
         hash: Digest::of(b"rule"),
+        ..Card::sample("ident-failed")
     }
 }
 

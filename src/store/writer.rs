@@ -28,6 +28,7 @@ use super::{
     write::{self, Note},
 };
 use crate::model::{
+    causes,
     delivery::{AttemptReport, Leased},
     ids::Seq,
     names::ChannelName,
@@ -181,7 +182,7 @@ impl Writer {
             {
                 self.guard.suspect();
             }
-            tracing::error!(error = %chain(&error), "the disk can't be trusted: redflag stops, the journal tells the rest at the next start");
+            tracing::error!(error = %causes::chain(&error), "the disk can't be trusted: redflag stops, the journal tells the rest at the next start");
             (self.on_fatal)(&error);
         }
         // What was not answered is dropped now, and reads as `WriterGone`.
@@ -291,7 +292,7 @@ impl Writer {
                 if group.len() == 1 {
                     return Ok(vec![Err(error)]);
                 }
-                tracing::warn!(error = %chain(&error), requests = group.len(), "a request failed in the store: each is tried alone");
+                tracing::warn!(error = %causes::chain(&error), requests = group.len(), "a request failed in the store: each is tried alone");
                 self.commit_apart(group)
             }
         }
@@ -425,7 +426,7 @@ impl Writer {
             .and_then(|mut checkpoint| checkpoint.query_row([], |row| Ok((row.get(1)?, row.get(2)?))));
         match result.map_err(failed("moving the write-ahead log")) {
             Err(error) if !distrust(&error) => {
-                tracing::warn!(error = %chain(&error), "the write-ahead log stays long");
+                tracing::warn!(error = %causes::chain(&error), "the write-ahead log stays long");
                 Ok((0, 0))
             }
             other => other,
@@ -455,7 +456,7 @@ fn all_failed(group: &[Request], error: StoreError) -> Result<Vec<Result<Reply, 
     if distrust(&error) {
         return Err(error);
     }
-    tracing::error!(error = %chain(&error), requests = group.len(), "nothing of these requests was kept");
+    tracing::error!(error = %causes::chain(&error), requests = group.len(), "nothing of these requests was kept");
     Ok(group.iter().map(|_| Err(same(&error))).collect())
 }
 
@@ -483,16 +484,4 @@ fn same(error: &StoreError) -> StoreError {
         other => rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR), Some(other.to_string())),
     };
     StoreError::Sqlite { operation, source }
-}
-
-/// The error and its causes in one line.
-fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     alerts::Way,
     model::{
-        card::{Header, Quiet},
+        card::Quiet,
         event::{Element, Origin},
         ids::Seq,
         names::ChannelName,
@@ -76,21 +76,11 @@ fn at(hours: i64) -> Timestamp {
 
 fn card(stage: Stage) -> Card {
     Card {
-        id: RuleId::new("KYC-001"),
-        title: "A title".to_owned(),
-        on: vec!["identResult".into()],
-        severity: Severity::High,
-        send_to: vec!["team".to_owned()],
         quiet: Some(Quiet { same: vec!["personKey".to_owned()], within: "24h".parse().unwrap() }),
         stage,
-        template: "alert".to_owned(),
-        personal: None,
-        owner: None,
-        review_by: None,
-        basis: None,
-        header: Header::default(),
         file: "identity/rule.rhai".to_owned(),
         hash: Digest::default(),
+        ..Card::sample("KYC-001")
     }
 }
 

@@ -49,6 +49,7 @@ use crate::{
     model::{
         actor::Actor,
         alert::AlertState,
+        causes,
         delivery::State,
         names::ChannelName,
         time::{Clock, Timestamp},
@@ -206,7 +207,7 @@ impl Refusal {
     }
 
     fn failed(error: &dyn std::error::Error) -> Self {
-        Self { why: Why::Failed, text: super::chain(error) }
+        Self { why: Why::Failed, text: causes::chain(error) }
     }
 }
 

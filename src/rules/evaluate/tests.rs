@@ -7,10 +7,10 @@ use rhai::AST;
 use super::*;
 use crate::{
     model::{
-        card::{Card, Header, Quiet, Stage},
+        card::{Card, Quiet},
         event::{Element, Origin},
         ids::Seq,
-        names::{FeedName, RuleId, TopicName},
+        names::{FeedName, TopicName},
         time::Span,
         value::Map,
         verdict::{Undecided, UndecidedKind},
@@ -77,21 +77,13 @@ fn compiled(id: &str, script: &str) -> CompiledRule {
     let ast: AST = sandbox::compiler().compile(script).unwrap();
     let has = |name: &str| ast.iter_functions().any(|function| function.name == name && function.params.len() == 2);
     let card = Card {
-        id: RuleId::new(id),
         title: "Nationality differs".to_owned(),
         on: vec![TopicName::new("mismatches")],
         severity: Severity::Medium,
         send_to: vec!["kyc-operations".to_owned()],
         quiet: Some(Quiet { same: vec!["personKey".to_owned()], within: Span::from_secs(60) }),
-        stage: Stage::Live,
-        template: "alert".to_owned(),
-        personal: None,
-        owner: None,
-        review_by: None,
-        basis: None,
-        header: Header::default(),
-        file: format!("{id}.rhai"),
         hash: Digest::of(format!("{id}{script}").as_bytes()),
+        ..Card::sample(id)
     };
     let watched = Value::List(vec![Value::from("Nationality")]);
     let settings = Value::Map([("watched", watched)].into_iter().collect());

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::*;
 use crate::{
     model::{
-        card::{Card, Header, Stage},
+        card::Card,
         event::{Element, Event, Origin},
         hash::Digest,
         ids::Seq,
-        names::{FeedName, RuleId, TopicName},
+        names::{FeedName, TopicName},
         severity::Severity,
         value::{Map, Value},
         verdict::{Tally, Verdict},
@@ -53,21 +53,11 @@ pub(in crate::rules) fn rule(script: &str, settings: &Value) -> Option<CompiledR
     let ast = sandbox::compiler().compile(script).ok()?;
     let functions = lint::functions_of(&ast)?;
     let card = Card {
-        id: RuleId::new("A"),
-        title: "A rule".to_owned(),
         on: vec![TopicName::new("mismatches")],
         severity: Severity::Medium,
         send_to: vec!["kyc-operations".to_owned()],
-        quiet: None,
-        stage: Stage::Live,
-        template: "alert".to_owned(),
-        personal: None,
-        owner: None,
-        review_by: None,
-        basis: None,
-        header: Header::default(),
-        file: "a.rhai".to_owned(),
         hash: Digest::of(script.as_bytes()),
+        ..Card::sample("A")
     };
     Some(CompiledRule {
         card: Arc::new(card),

@@ -51,6 +51,7 @@ use super::Resume;
 use crate::{
     config::ConcedusConfig,
     model::{
+        causes,
         ids::Ids,
         names::FeedName,
         signal::{Connection, Heard, Meter, Signal},
@@ -220,7 +221,7 @@ impl Source {
                 never = self.tokens.keep_fresh() => match never {},
             };
             let wait = self.pace.ended(begun.elapsed());
-            let reason = chain(&end);
+            let reason = causes::chain(&end);
             self.note(&reason, wait, resume);
             tracing::warn!(feed = %self.feed, reason, "the connection ended; connecting again");
             self.tell(&mut told, Connection::Lost { reason }, outlet).await?;
@@ -234,20 +235,20 @@ impl Source {
 
     async fn connect(&mut self) -> Result<Socket, Failure> {
         let token = self.tokens.fresh().await.map_err(|error| match error {
-            TokenError::Refused { status } => Failure::Refused { status, reason: chain(&error) },
-            _ => Failure::Lost(chain(&error)),
+            TokenError::Refused { status } => Failure::Refused { status, reason: causes::chain(&error) },
+            _ => Failure::Lost(causes::chain(&error)),
         })?;
         self.target.open(&token).await.map_err(|error| match error {
             // The password was not tried yet: the next try does.
             ConnectError::Refused { .. } if token.refreshed => {
                 self.tokens.forget();
-                Failure::Lost(chain(&error))
+                Failure::Lost(causes::chain(&error))
             }
             ConnectError::Refused { status } => {
                 self.tokens.forget();
-                Failure::Refused { status, reason: chain(&error) }
+                Failure::Refused { status, reason: causes::chain(&error) }
             }
-            _ => Failure::Lost(chain(&error)),
+            _ => Failure::Lost(causes::chain(&error)),
         })
     }
 
@@ -333,20 +334,4 @@ fn checked_url(text: &str, secure: &str, plain: &str) -> Result<Url, String> {
         scheme if scheme == plain => Err(format!("`{plain}://` is for loopback only; write `{secure}://`")),
         scheme => Err(format!("`{scheme}://` is unknown here; write `{secure}://`")),
     }
-}
-
-/// An error and its sources in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some libraries repeat their source in their message.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
 }
