@@ -375,3 +375,27 @@ fn nothing_leaks(scene: &Scene) {
         assert!(line.is_none(), "the log holds {payload}: {line:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_hangs_delays_no_other_and_gets_its_own_once_it_answers() {
+    /// More than a channel has under way at once.
+    const PERSONS: usize = 12;
+    let scene = Scene::set().await;
+    let service = scene.place.start().await;
+    scene.mails_of("KYC-012", 1).await;
+    scene.sink.hold(true);
+    for person in 0..PERSONS {
+        scene.feed.send(&mismatch(&format!("PERS_{person}")).replace("900", &format!("91{person}"))).await;
+    }
+    scene.mails_of("KYC-012", 1 + PERSONS).await;
+    let owed = || scene.place.reader().owed().unwrap();
+    assert!(
+        owed().iter().any(|(channel, count)| channel.as_str() == "compliance-chat" && *count >= PERSONS as u64),
+        "{:?}",
+        owed()
+    );
+
+    scene.sink.hold(false);
+    until(|| format!("nothing owed, but {:?} is", owed()), async || owed().is_empty().then_some(())).await;
+    assert!(service.stop().await.0.success());
+}
