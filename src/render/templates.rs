@@ -173,14 +173,11 @@ impl Templates {
 
     fn slack(&self, set: &str, context: &Context<'_>) -> serde_json::Value {
         let line = text::slack(&self.line(context));
-        let mut body = run(&self.chat, set, "chat.txt", context).unwrap_or_else(|error| {
+        let body = run(&self.chat, set, "chat.txt", context).unwrap_or_else(|error| {
             failed(set, &error);
             text::slack(&plain::text(context))
         });
-        if let Some((cut, _)) = body.char_indices().nth(SLACK_SECTION) {
-            body.truncate(cut);
-            body.push('…');
-        }
+        let body = text::within(SLACK_SECTION, body);
         json!({
             "text": line,
             "blocks": [{ "type": "section", "text": { "type": "mrkdwn", "text": text::block(&body) } }],

@@ -233,3 +233,11 @@ fn a_template_that_fails_at_send_time_is_replaced_by_plain_text() {
     assert_eq!(mail.html, None);
     insta::assert_snapshot!("fallback", mail.text);
 }
+
+#[test]
+fn a_chat_post_that_is_too_long_keeps_its_last_line() {
+    let facts: String = (0..9).map(|number| format!("fact {number}\n")).collect();
+    assert_eq!(text::within(100, facts.clone()), facts);
+    assert_eq!(text::within(40, format!("subject\n{facts}rule KYC-001")), "subject\nfact 0\nfact 1\n…\nrule KYC-001");
+    assert_eq!(text::within(4, "one line".to_owned()), "one …");
+}

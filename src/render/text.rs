@@ -25,6 +25,22 @@ fn cut(text: &str, longest: usize) -> String {
     line.trim().to_owned()
 }
 
+/// A text of at most so many characters. What is too much goes line by line from before the last one, which says by which rule and from
+/// which event it is.
+#[must_use]
+pub fn within(longest: usize, text: String) -> String {
+    let Some((cut, _)) = text.char_indices().nth(longest) else { return text };
+    let (head, foot) = text.trim_end().rsplit_once('\n').unwrap_or((&text, ""));
+    let foot_length = foot.chars().count();
+    if foot.is_empty() || foot_length > longest / 2 {
+        return format!("{}…", &text[..cut]);
+    }
+    let room = longest - foot_length - 3;
+    let end = head.char_indices().nth(room).map_or(head.len(), |(at, _)| at);
+    let end = head[..end].rfind('\n').unwrap_or(end);
+    format!("{}\n…\n{foot}", &head[..end])
+}
+
 /// Running text: line breaks and tabs stay.
 #[must_use]
 pub fn block(text: &str) -> String {
