@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     card::Card,
-    event::Origin,
+    event::{Event, Origin},
     ids::{AlertId, MessageId, Seq},
     names::{FeedName, RuleId, TopicName},
     severity::Severity,
@@ -142,6 +142,22 @@ pub struct EventFacts {
     pub maybe_repeat: bool,
     /// The canonical fields.
     pub body: Map,
+}
+
+impl From<&Event> for EventFacts {
+    fn from(event: &Event) -> Self {
+        Self {
+            seq: event.seq,
+            feed: event.feed.clone(),
+            topic: event.topic.clone(),
+            received_at: event.received_at,
+            at: event.at(),
+            origin: event.origin,
+            late: event.late,
+            maybe_repeat: event.maybe_repeat,
+            body: event.body.clone(),
+        }
+    }
 }
 
 /// A running quiet period of one rule and key.
